@@ -1,0 +1,24 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/clock.hpp"
+
+namespace prefork::base {
+
+enum class futex_result {
+    woken,      ///< a wake, or a spurious return: look at the word again
+    changed,    ///< the word did not hold the expected value: nothing was waited for
+    timed_out,  ///< the time-out passed
+};
+
+/// Sleeps while `word` holds `expected`, at most until `deadline` (`never`: no bound). The word may
+/// lie in memory shared between processes. A full barrier orders the kernel's look at the word.
+futex_result futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                        time_point deadline) noexcept;
+
+/// Wakes at most `count` waiters of every process; returns how many were woken.
+int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept;
+
+}  // namespace prefork::base
