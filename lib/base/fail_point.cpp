@@ -49,7 +49,7 @@ void fail_point::disarm() noexcept {
 void fail_point::release() noexcept {
     if (plan_ == nullptr) return;
     plan_->released.store(1, std::memory_order_release);
-    futex_wake(plan_->released, 1 << 20);
+    futex_wake(&plan_->released, 1 << 20);
 }
 
 std::uint32_t fail_point::hits() noexcept {
@@ -66,7 +66,7 @@ int fail_point::act(std::string_view place) noexcept {
             ::kill(::getpid(), SIGKILL);
             return 0;
         case action::hold:
-            futex_wait(now.released, 0, monotonic::now() + std::chrono::seconds(10));
+            futex_wait(&now.released, 0, monotonic::now() + std::chrono::seconds(10));
             return 0;
         case action::fail:
             return now.error;

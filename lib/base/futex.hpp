@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "base/clock.hpp"
@@ -13,12 +12,12 @@ enum class futex_result {
     timed_out,  ///< the time-out passed
 };
 
-/// Sleeps while `word` holds `expected`, at most until `deadline` (`never`: no bound). The word may
-/// lie in memory shared between processes. A full barrier orders the kernel's look at the word.
-futex_result futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
-                        time_point deadline) noexcept;
+/// Sleeps while the 32 bits at `word` hold `expected`, at most until `deadline` (`never`: no
+/// bound). The word may lie in memory shared between processes. A full barrier orders the kernel's
+/// look at the word.
+futex_result futex_wait(const void* word, std::uint32_t expected, time_point deadline) noexcept;
 
 /// Wakes at most `count` waiters of every process; returns how many were woken.
-int futex_wake(const std::atomic<std::uint32_t>& word, int count) noexcept;
+int futex_wake(const void* word, int count) noexcept;
 
 }  // namespace prefork::base

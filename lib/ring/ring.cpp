@@ -1,0 +1,238 @@
+#include "ring/ring.hpp"
+
+#include "base/fail_point.hpp"
+#include "base/futex.hpp"
+
+namespace prefork::ring {
+
+bool ring::publish(std::uint64_t position) {
+    slot& here = at(position);
+    const slot_word next = slot_word::ready(position, 0);
+    std::uint64_t seen = here.word.load(std::memory_order_relaxed);
+    slot_word before;
+    do {
+        before = slot_word{seen};
+        // seq_cst, more than the release that hands the slot's contents over: this store and the
+        // loads of idle bits below are the host's half of Dekker's argument (wake.hpp).
+    } while (!here.word.compare_exchange_weak(seen, next.bits(), std::memory_order_seq_cst,
+                                              std::memory_order_relaxed));
+    const std::uint64_t previous = published_before_;
+    published_before_ = position;
+    if (before.state() == state::awaited) {
+        shared_->tail.store(position + 1, std::memory_order_release);
+        return false;
+    }
+    // seq_cst: a worker that is about to sleep decides by tail; it must not miss this one unless
+    // we see its idle bit.
+    shared_->tail.store(position + 1, std::memory_order_seq_cst);
+    if (!beds_.any()) return true;
+    // The chain: whoever claims the task before this one looks behind it afterwards and wakes as
+    // many as are needed (claimer::look_behind). Its claim comes after our load of the word, so
+    // its looks come after our publication. A burst therefore costs one system call.
+    const slot_word prior = word(previous);
+    if (previous != position && prior.state() == state::ready &&
+        distance(previous, prior.seq()) == 0) {
+        return true;
+    }
+    beds_.wake(1);
+    return true;
+}
+
+bool ring::put_back(slot_word from, std::uint64_t attempt) {
+    std::uint64_t seen = from.bits();
+    const slot_word next = slot_word::ready(from.seq(), attempt).with_waited(from.waited());
+    if (!at(from.seq())
+             .word.compare_exchange_strong(seen, next.bits(), std::memory_order_seq_cst,
+                                           std::memory_order_relaxed)) {
+        return false;
+    }
+    for (auto& entry : shared_->retry) {
+        std::uint64_t none = 0;
+        if (entry.compare_exchange_strong(none, from.seq() + 1, std::memory_order_seq_cst)) {
+            beds_.wake(1);
+            return true;
+        }
+    }
+    // No entry free: the workers come past it again on the way from head. Slower, never lost.
+    const std::uint64_t tail = shared_->tail.load(std::memory_order_relaxed);
+    lower_head(*shared_, tail - static_cast<std::uint64_t>(distance(from.seq(), tail)));
+    beds_.wake(1);
+    return true;
+}
+
+bool ring::change(std::uint64_t position, slot_word& from, slot_word to) noexcept {
+    std::uint64_t seen = from.bits();
+    // acq_rel: a result may be read after a failed change that finds `done`.
+    const bool changed = at(position).word.compare_exchange_strong(
+        seen, to.bits(), std::memory_order_acq_rel, std::memory_order_acquire);
+    if (!changed) from = slot_word{seen};
+    return changed;
+}
+
+void ring::free(std::uint64_t position) noexcept {
+    // Release: the host has read the result before the slot can be filled again. Only the host
+    // leaves a terminal state, so a plain store suffices.
+    at(position).word.store(slot_word{}.bits(), std::memory_order_release);
+}
+
+void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
+    beds_.forget(dead_owner - 1);
+    lower_head(*shared_, oldest);
+    beds_.wake_all();
+    shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
+    base::futex_wake(&shared_->room_made, 1 << 20);
+    for (slot& each : slots_) {
+        std::uint64_t seen = each.word.load(std::memory_order_relaxed);
+        const slot_word word{seen};
+        if (word.state() == state::awaited && word.owner() == dead_owner) {
+            each.word.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
+        }
+    }
+}
+
+bool ring::commit(std::uint64_t position, slot_word claimed) noexcept {
+    slot& here = at(position);
+    std::uint64_t seen = claimed.bits();
+    slot_word now = claimed;
+    do {
+        now = slot_word{seen};
+        if (now.with_waited(false) != claimed.with_waited(false)) return false;
+        // Release publishes the result; acq_rel because the failure path reads a foreign change.
+    } while (!here.word.compare_exchange_weak(
+        seen, now.with(state::done).bits(), std::memory_order_acq_rel, std::memory_order_acquire));
+    if (now.waited()) {
+        base::fail_point::pass("commit.before_wake");
+        base::futex_wake(here.futex(), 1);
+    }
+    return true;
+}
+
+bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept {
+    slot& here = ring_->at(position);
+    std::uint64_t bits = seen.bits();
+    while (slot_word{bits}.state() == state::ready) {
+        const slot_word mine = slot_word{bits}.with(state::claimed).with_owner(owner_);
+        // seq_cst: the claim comes before the looks of look_behind() in the single total order,
+        // see ring::publish(). Its acquire half makes the arguments readable.
+        if (here.word.compare_exchange_weak(bits, mine.bits(), std::memory_order_seq_cst,
+                                            std::memory_order_relaxed)) {
+            task = {mine.seq(), mine};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool claimer::take_put_back(claimed_task& task) noexcept {
+    for (auto& entry : ring_->shared_->retry) {
+        std::uint64_t position = entry.load(std::memory_order_relaxed);
+        if (position == 0) continue;
+        const bool taken = take(position - 1, ring_->word(position - 1), task);
+        // Cleared after the claim: whoever dies in between leaves an entry that leads to a word
+        // that is claimed, and the next worker clears it.
+        entry.compare_exchange_strong(position, 0, std::memory_order_acq_rel);
+        if (taken) return true;
+    }
+    return false;
+}
+
+void claimer::look_behind(std::uint64_t position) noexcept {
+    if (!ring_->beds_.any()) return;
+    const std::uint64_t tail = ring_->shared_->tail.load(std::memory_order_seq_cst);
+    unsigned ready = 0;
+    for (std::uint64_t next = position + 1; ready < 2 && distance(next, tail) > 0; ++next) {
+        ready +=
+            slot_word{ring_->at(next).word.load(std::memory_order_seq_cst)}.state() == state::ready;
+    }
+    if (ready > 0) ring_->beds_.wake(ready);
+}
+
+std::optional<claimed_task> claimer::try_claim() {
+    claimed_task task{};
+    if (take_put_back(task)) return task;
+    hints& shared = *ring_->shared_;
+    for (;;) {
+        if (!has_reservation_) {
+            // Relaxed: only uniqueness is wanted of it; the word's own exchange orders everything.
+            reserved_ = shared.head.fetch_add(1, std::memory_order_relaxed);
+            has_reservation_ = true;
+        }
+        if (take(reserved_, ring_->word(reserved_), task)) break;
+        // Tail before word: when tail has passed and the word still is not ready, the position was
+        // claimed by another or skipped by the host, and will not come back.
+        if (distance(reserved_, shared.tail.load(std::memory_order_acquire)) <= 0) {
+            return std::nullopt;
+        }
+        if (take(reserved_, ring_->word(reserved_), task)) break;
+        has_reservation_ = false;
+    }
+    if (distance(reserved_, task.position) == 0) {
+        has_reservation_ = false;
+    } else {
+        // An older task still lay in this slot. The reserved position has yet to be published or
+        // skipped, and we shall be busy.
+        give_up_reservation();
+    }
+    base::fail_point::pass("claim.before_look_behind");
+    look_behind(task.position);
+    return task;
+}
+
+std::optional<claimed_task> claimer::poll(unsigned spins) {
+    for (unsigned i = 0; i < spins; ++i) {
+        if (i % 32 == 0) {
+            if (auto task = try_claim()) return task;
+            hints& shared = *ring_->shared_;
+            // Head was lowered, or another gave a position up: what lies there is ours to see to.
+            const std::uint64_t tail = shared.tail.load(std::memory_order_relaxed);
+            if (distance(shared.head.load(std::memory_order_relaxed), tail) > 0) {
+                give_up_reservation();
+                continue;
+            }
+        }
+        const slot_word seen = ring_->word(reserved_);
+        if (seen.state() == state::ready) {
+            if (auto task = try_claim()) return task;
+        } else if (seen.state() == state::empty) {
+            std::uint64_t bits = seen.bits();
+            // Release/relaxed suffice: the word itself tells the host that it is polled.
+            ring_->at(reserved_).word.compare_exchange_strong(
+                bits, seen.with(state::awaited).with_owner(owner_).bits(),
+                std::memory_order_acq_rel, std::memory_order_relaxed);
+        }
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+    return std::nullopt;
+}
+
+void claimer::give_up_reservation() noexcept {
+    if (!has_reservation_) return;
+    has_reservation_ = false;
+    std::uint64_t bits = ring_->at(reserved_).word.load(std::memory_order_relaxed);
+    const slot_word seen{bits};
+    if (seen.state() == state::awaited && seen.owner() == owner_) {
+        // When it fails the host has just published, and the lowered head shows it to us again.
+        ring_->at(reserved_).word.compare_exchange_strong(bits, 0, std::memory_order_acq_rel);
+    }
+    lower_head(*ring_->shared_, reserved_);
+}
+
+bool claimer::work_in_sight() noexcept {
+    hints& shared = *ring_->shared_;
+    // seq_cst: the second step of the worker's half of Dekker's argument (wake.hpp).
+    const std::uint64_t tail = shared.tail.load(std::memory_order_seq_cst);
+    if (distance(shared.head.load(std::memory_order_seq_cst), tail) > 0) return true;
+    for (const auto& entry : shared.retry) {
+        if (entry.load(std::memory_order_seq_cst) != 0) return true;
+    }
+    return false;
+}
+
+void claimer::park(base::time_point deadline) {
+    give_up_reservation();
+    ring_->beds_.sleep(seat(), deadline, [this] { return work_in_sight(); });
+}
+
+}  // namespace prefork::ring

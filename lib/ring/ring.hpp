@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "ring/hint.hpp"
+#include "ring/slot.hpp"
+#include "ring/wake.hpp"
+
+// Publish, claim, commit, take back: every change of a slot word by those who move tasks.
+//
+//            publish            claim                commit
+//   empty ───────────► ready ───────────► claimed ───────────► done ──► empty
+//     ▲ │                ▲ put_back          │
+//     │ └─► awaited ─────┼───────────────────┤ settle: cancelled, timed_out, lost ──► empty
+//     └───────┘ poll     └───────────────────┘
+//
+// A worker reserves a position with one fetch-and-add on `head` (a hint, 25 ns with two processes
+// at it), then takes what lies there with one compare-and-swap on the word (the truth). A position
+// whose slot was still occupied when the host came round is skipped by the host, and the worker
+// sees that tail has passed it.
+
+namespace prefork::ring {
+
+/// A ring of a power of two of slots over borrowed memory, the same in every process.
+class ring {
+  public:
+    ring(hints& shared, std::span<slot> slots, sleepers beds) noexcept
+        : shared_(&shared), slots_(slots), mask_(slots.size() - 1), beds_(beds) {}
+
+    [[nodiscard]] std::size_t capacity() const noexcept { return slots_.size(); }
+    [[nodiscard]] slot& at(std::uint64_t position) noexcept { return slots_[position & mask_]; }
+    [[nodiscard]] slot_word word(std::uint64_t position) noexcept {
+        // Acquire: whoever sees `done` may read the result that was written before it.
+        return slot_word{at(position).word.load(std::memory_order_acquire)};
+    }
+
+    [[nodiscard]] hints& shared() noexcept { return *shared_; }
+    [[nodiscard]] sleepers& beds() noexcept { return beds_; }
+
+    // ---- host: calls are serialised by the caller -------------------------------------------
+
+    /// Makes the filled slot at `position` claimable, and wakes one sleeper if nobody polls the
+    /// slot, someone sleeps, and nobody else is bound to look here. False when a worker polled it.
+    /// The slot must be empty or awaited. At most one system call.
+    bool publish(std::uint64_t position);
+
+    /// A claimed task whose worker is gone becomes claimable again, first in line, as `attempt`.
+    /// False when the word is no longer `from`.
+    [[nodiscard]] bool put_back(slot_word from, std::uint64_t attempt);
+
+    /// One step of the host on a live task: `from` → `to` (cancelled, timed_out, lost), or
+    /// setting `waited`. On failure `from` is what the word holds now.
+    [[nodiscard]] bool change(std::uint64_t position, slot_word& from, slot_word to) noexcept;
+
+    /// The slot may be published into again.
+    void free(std::uint64_t position) noexcept;
+
+    /// After a proven death, and harmless at any time: drops every hint that the dead owner held,
+    /// and gives every wake again that it may have owed. `oldest` is the oldest position that may
+    /// be unclaimed.
+    void recover(unsigned dead_owner, std::uint64_t oldest);
+
+    // ---- worker -----------------------------------------------------------------------------
+
+    /// Publishes the result written to the slot. False when the host has meanwhile settled the
+    /// task otherwise: the result is void. Wakes the host's waiter if there is one.
+    [[nodiscard]] bool commit(std::uint64_t position, slot_word claimed) noexcept;
+
+  private:
+    friend class claimer;
+
+    hints* shared_;
+    std::span<slot> slots_;
+    std::uint64_t mask_;
+    sleepers beds_;
+    std::uint64_t published_before_ = 0;  // host only: the chain of who must look behind, publish()
+};
+
+struct claimed_task {
+    std::uint64_t position;
+    slot_word word;
+};
+
+/// A worker's way through the ring. One in each worker; what it holds may die with it.
+class claimer {
+  public:
+    claimer(ring& tasks, unsigned owner) noexcept : ring_(&tasks), owner_(owner) {}
+
+    /// The next task that is ready, without waiting.
+    [[nodiscard]] std::optional<claimed_task> try_claim();
+
+    /// As try_claim, but polls the reserved slot up to `spins` times, marked as awaited so that the
+    /// host saves the wake.
+    [[nodiscard]] std::optional<claimed_task> poll(unsigned spins);
+
+    /// Gives up the reservation and sleeps until woken, work shows, or `deadline`.
+    void park(base::time_point deadline);
+
+    /// Hands a reservation back, so that no position is left without a worker to look at it.
+    void give_up_reservation() noexcept;
+
+  private:
+    [[nodiscard]] bool take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept;
+    [[nodiscard]] bool take_put_back(claimed_task& task) noexcept;
+    [[nodiscard]] bool work_in_sight() noexcept;
+    void look_behind(std::uint64_t position) noexcept;
+    [[nodiscard]] unsigned seat() const noexcept { return owner_ - 1; }
+
+    ring* ring_;
+    unsigned owner_;
+    std::uint64_t reserved_ = 0;
+    bool has_reservation_ = false;
+};
+
+}  // namespace prefork::ring

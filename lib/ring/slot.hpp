@@ -1,0 +1,67 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "base/bit_field.hpp"
+#include "ring/slot_word.hpp"
+
+// A slot's layout: two cache lines, the first of which is all that a small task needs, so that a
+// round trip moves that line to the worker and back and nothing else (design.md §3).
+//
+//    0   word         the truth (slot_word.hpp)
+//    8   function     address of the invoker; every process is a fork of one image
+//   16   description  size of the payload in bytes (48 bits) and its kind (16 bits)
+//   24   submitted    ticks at publication, for the queueing time
+//   32   payload      96 bytes inline: the arguments, then, in the same place, the result;
+//                     kind `block`: the first 8 bytes are the block's offset in the region
+//
+// A worker can write all of it at any time, out of its wits. So the host keeps what it needs in
+// books of its own, reads `description` once, and checks it before use.
+
+namespace prefork::ring {
+
+enum class payload_kind : std::uint16_t {
+    inlined = 0,          ///< the bytes are in the slot
+    block = 1,            ///< the bytes are in an arena, at the offset in the slot
+    exception = 2,        ///< inlined, and they are an exception, not a value
+    exception_block = 3,  ///< in an arena, and an exception
+    no_memory = 4,        ///< there was a result, and no memory to hold it; size says how much
+};
+
+inline constexpr std::size_t inline_payload_bytes = 96;
+
+struct description {
+    using size_bits = base::bit_field<0, 48>;
+    using kind_bits = base::bit_field<48, 16>;
+
+    std::uint64_t size = 0;
+    payload_kind kind = payload_kind::inlined;
+
+    [[nodiscard]] static constexpr description unpack(std::uint64_t bits) noexcept {
+        return {size_bits::get(bits), static_cast<payload_kind>(kind_bits::get(bits))};
+    }
+    [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
+        return size_bits::put(size) | kind_bits::put(static_cast<std::uint64_t>(kind));
+    }
+};
+
+struct alignas(128) slot {
+    std::atomic<std::uint64_t> word;
+    std::uint64_t function;
+    std::atomic<std::uint64_t> description;
+    std::uint64_t submitted;
+    alignas(32) std::array<std::byte, inline_payload_bytes> payload;
+
+    /// The half of the word that a host thread sleeps on.
+    [[nodiscard]] const void* futex() const noexcept { return &word; }
+};
+
+static_assert(sizeof(slot) == 128 && std::is_standard_layout_v<slot>);
+static_assert(offsetof(slot, payload) == 32 && offsetof(slot, submitted) == 24);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+}  // namespace prefork::ring

@@ -1,0 +1,192 @@
+#include "ring/ring.hpp"
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/ring_memory.hpp"
+#include "support/until.hpp"
+
+using namespace prefork;
+using namespace prefork::ring;
+
+namespace {
+
+/// Publishes `count` tasks from `next`, whose function is their position.
+void publish(ring::ring& tasks, std::uint64_t& next, unsigned count) {
+    for (unsigned i = 0; i < count; ++i, ++next) {
+        tasks.at(next).function = next;
+        tasks.publish(next);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("tasks are claimed in the order of publication") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    std::uint64_t next = 0;
+    publish(tasks, next, 5);
+    for (std::uint64_t i = 0; i < 5; ++i) {
+        const auto task = worker.try_claim();
+        REQUIRE(task);
+        CHECK(task->position == i);
+        CHECK(tasks.at(i).function == i);
+        CHECK(tasks.word(i).owner() == 1);
+        CHECK(tasks.commit(i, task->word));
+        CHECK(tasks.word(i).state() == state::done);
+    }
+    CHECK_FALSE(worker.try_claim());
+}
+
+TEST_CASE("a slot that is still occupied is skipped and holds up nothing but itself") {
+    test::ring_memory memory{4};
+    ring::ring tasks = memory.make();
+    claimer slow{tasks, 1};
+    claimer quick{tasks, 2};
+    std::uint64_t next = 0;
+    publish(tasks, next, 1);
+    const auto held = slow.try_claim();
+    REQUIRE(held);
+    for (int round = 0; round < 10; ++round) {
+        if (next % 4 == 0) ++next;  // the host knows that slot 0 is taken
+        const std::uint64_t position = next;
+        publish(tasks, next, 1);
+        const auto task = quick.try_claim();
+        REQUIRE(task);
+        CHECK(task->position == position);
+        REQUIRE(tasks.commit(position, task->word));
+        tasks.free(position);
+    }
+    CHECK(tasks.commit(held->position, held->word));
+}
+
+TEST_CASE("a task put back is claimed before newer ones, as another attempt") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    claimer dead{tasks, 1};
+    claimer alive{tasks, 2};
+    std::uint64_t next = 0;
+    publish(tasks, next, 4);
+    const auto first = dead.try_claim();
+    REQUIRE(first);
+    REQUIRE(tasks.put_back(first->word, 1));
+    const auto again = alive.try_claim();
+    REQUIRE(again);
+    CHECK(again->position == first->position);
+    CHECK(again->word.attempt() == 1);
+    CHECK_FALSE(tasks.commit(first->position, first->word));
+    CHECK(tasks.commit(again->position, again->word));
+}
+
+TEST_CASE("more tasks put back than there are retry entries are all claimed again") {
+    test::ring_memory memory{64};
+    ring::ring tasks = memory.make();
+    claimer dead{tasks, 1};
+    std::uint64_t next = 0;
+    publish(tasks, next, 40);
+    std::vector<claimed_task> held;
+    for (int i = 0; i < 40; ++i) held.push_back(dead.try_claim().value());
+    for (const auto& task : held) REQUIRE(tasks.put_back(task.word, 1));
+    claimer alive{tasks, 2};
+    std::vector<bool> seen(40, false);
+    while (auto task = alive.try_claim()) seen.at(task->position) = true;
+    CHECK(std::count(seen.begin(), seen.end(), true) == 40);
+}
+
+TEST_CASE("a reservation lost with its worker is found again after recovery") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    claimer dead{tasks, 1};
+    CHECK_FALSE(dead.poll(1));  // reserves position 0 and marks it awaited
+    CHECK(tasks.word(0).state() == state::awaited);
+    std::uint64_t next = 0;
+    publish(tasks, next, 1);
+    claimer alive{tasks, 2};
+    CHECK_FALSE(alive.try_claim());  // it reserved position 1
+    tasks.recover(1, 0);
+    alive.give_up_reservation();
+    const auto task = alive.try_claim();
+    REQUIRE(task);
+    CHECK(task->position == 0);
+}
+
+TEST_CASE("publishing to a slot that a worker polls wakes nobody") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    claimer searching{tasks, 1};
+    CHECK_FALSE(searching.poll(1));
+    memory.hints().idle[0] = 0b10;  // seat 1 sleeps
+    CHECK_FALSE(tasks.publish(0));
+    CHECK(memory.bed(1).wakes == 0);
+}
+
+TEST_CASE("a burst wakes one sleeper, and that one wakes the next two") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    memory.hints().idle[0] = 0b11110;  // seats 1 to 4 sleep
+    std::uint64_t next = 0;
+    publish(tasks, next, 10);
+    CHECK(memory.bed(1).wakes == 1);
+    CHECK(memory.bed(2).wakes == 0);
+    claimer woken{tasks, 2};
+    REQUIRE(woken.try_claim());
+    CHECK(memory.bed(2).wakes == 1);
+    CHECK(memory.bed(3).wakes == 1);
+    CHECK(memory.bed(4).wakes == 0);
+}
+
+TEST_CASE("a worker that finds work after setting its idle bit does not sleep") {
+    test::ring_memory memory{16};
+    ring::ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    CHECK_FALSE(worker.poll(1));
+    std::uint64_t next = 0;
+    publish(tasks, next, 1);
+    worker.park(base::never);  // returns at once, or the test hangs into its limit
+    CHECK(worker.try_claim());
+    CHECK(memory.hints().idle[0] == 0);
+}
+
+TEST_CASE("every task is claimed once by many workers, with sleeps and polls between") {
+    constexpr std::uint64_t count = 200'000;
+    constexpr unsigned workers = 4;
+    test::ring_memory memory{256};
+    ring::ring tasks = memory.make();
+    std::vector<std::atomic<int>> runs(count);
+    std::vector<std::uint64_t> function_of(count);
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (unsigned owner = 1; owner <= workers; ++owner) {
+        threads.emplace_back([&, owner] {
+            claimer worker{tasks, owner};
+            while (!stop) {
+                auto task = worker.poll(owner * 20);
+                if (!task) {
+                    worker.park(base::monotonic::now() + std::chrono::seconds(5));
+                    continue;
+                }
+                ++runs[tasks.at(task->position).function];
+                static_cast<void>(tasks.commit(task->position, task->word));
+            }
+        });
+    }
+    std::uint64_t position = 0;
+    for (std::uint64_t i = 0; i < count; ++i, ++position) {
+        // A slot is free when it is empty, polled, or done.
+        REQUIRE(test::until([&] {
+            const state now = tasks.word(position).state();
+            if (now == state::done) tasks.free(position);
+            return now == state::empty || now == state::awaited || now == state::done;
+        }));
+        tasks.at(position).function = i;
+        tasks.publish(position);
+    }
+    for (std::uint64_t i = 0; i < count; ++i) REQUIRE(test::until([&] { return runs[i] == 1; }));
+    stop = true;
+    for (unsigned seat = 0; seat < workers; ++seat) tasks.beds().wake_seat(seat);
+    for (auto& thread : threads) thread.join();
+    for (std::uint64_t i = 0; i < count; ++i) REQUIRE(runs[i] == 1);
+}
