@@ -1,0 +1,125 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "prefork/export.hpp"
+
+namespace prefork {
+
+/// The base of everything that this library throws, but std::invalid_argument for options that make
+/// no sense and std::system_error for a kernel call that failed in the host. All copy without
+/// throwing.
+class PREFORK_EXPORT error : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+    ~error() override;
+};
+
+/// The task threw. A standard exception is caught as its own type as well: what get() throws for
+/// std::out_of_range is an std::out_of_range *and* a task_error *and* one std::exception.
+class PREFORK_EXPORT task_error : public error {
+  public:
+    task_error(std::string type_name, const std::string& what);
+    ~task_error() override;
+    /// The exception's class in the worker, demangled: "std::out_of_range", "my::error", "int".
+    [[nodiscard]] const std::string& type_name() const noexcept { return *type_name_; }
+
+  private:
+    std::shared_ptr<const std::string> type_name_;
+};
+
+/// Who ended a worker.
+enum class killer : std::uint8_t {
+    none,          ///< itself: a crash, exit(), abort()
+    timeout,       ///< its task's run time was over
+    memory_limit,  ///< it held more than `worker_memory_limit`
+    oom_killer,    ///< the kernel, short of memory
+    pool,          ///< kill_all(), cancel() or the end of the pool
+    stranger,      ///< a SIGKILL from somebody else
+};
+
+/// What is known of a worker's end.
+struct loss {
+    int signal = 0;         ///< 0 when it exited
+    int exit_status = 0;    ///< when it exited
+    unsigned attempts = 1;  ///< how often the task was started
+    killer killed_by = killer::none;
+    std::string stack_trace;  ///< a line a frame, innermost first; empty when there was no chance
+    std::string log_tail;
+    std::string label;
+};
+
+/// The worker died while it ran the task, and no further attempt was allowed.
+class PREFORK_EXPORT worker_lost : public error {
+  public:
+    worker_lost(const std::string& what, loss details);
+    ~worker_lost() override;
+    [[nodiscard]] int signal() const noexcept { return details_->signal; }
+    [[nodiscard]] int exit_status() const noexcept { return details_->exit_status; }
+    [[nodiscard]] unsigned attempts() const noexcept { return details_->attempts; }
+    [[nodiscard]] killer killed_by() const noexcept { return details_->killed_by; }
+    [[nodiscard]] const std::string& stack_trace() const noexcept { return details_->stack_trace; }
+    [[nodiscard]] const std::string& log_tail() const noexcept { return details_->log_tail; }
+    [[nodiscard]] const std::string& label() const noexcept { return details_->label; }
+
+  private:
+    std::shared_ptr<const loss> details_;
+};
+
+/// The worker was ended because it held more private memory than `worker_memory_limit`.
+class PREFORK_EXPORT memory_exceeded : public worker_lost {
+  public:
+    using worker_lost::worker_lost;
+    ~memory_exceeded() override;
+};
+
+/// The task ran for longer than its `timeout`; its worker was ended.
+class PREFORK_EXPORT task_timeout : public error {
+  public:
+    explicit task_timeout(const std::string& what, std::string stack_trace = {});
+    ~task_timeout() override;
+    /// Where it hung.
+    [[nodiscard]] const std::string& stack_trace() const noexcept { return *stack_trace_; }
+
+  private:
+    std::shared_ptr<const std::string> stack_trace_;
+};
+
+#define PREFORK_PLAIN_ERROR(name)              \
+    class PREFORK_EXPORT name : public error { \
+      public:                                  \
+        using error::error;                    \
+        ~name() override;                      \
+    }
+
+/// The deadline passed while the task still waited; it never started.
+PREFORK_PLAIN_ERROR(task_expired);
+/// The first failure of a worker to start, thrown by the pool's constructor.
+PREFORK_PLAIN_ERROR(worker_start_failed);
+/// The task was given up by cancel(), cancel_all(), kill_all() or the end of the pool.
+PREFORK_PLAIN_ERROR(cancelled);
+/// A bounded wait ended before the result was there; the task goes on.
+PREFORK_PLAIN_ERROR(wait_timeout);
+/// `queue_limit` tasks wait, and `when_full` is overflow::fail.
+PREFORK_PLAIN_ERROR(queue_full);
+/// Encoded arguments, or a result, that don't fit into the memory budget.
+PREFORK_PLAIN_ERROR(payload_too_large);
+/// Bytes that are not what their type needs: a worker gone wild, or a codec with a fault.
+PREFORK_PLAIN_ERROR(decode_error);
+/// get() on a task_group whose results were handed out before, or run() after that.
+PREFORK_PLAIN_ERROR(group_collected);
+/// The function lies in a library that was loaded after the workers were forked.
+PREFORK_PLAIN_ERROR(unknown_function);
+/// The pool was shut down.
+PREFORK_PLAIN_ERROR(pool_closed);
+/// The pool can make no more workers, and why.
+PREFORK_PLAIN_ERROR(pool_broken);
+/// Called in a process that the user forked from the host: the pool belongs to the other one.
+PREFORK_PLAIN_ERROR(wrong_process);
+
+#undef PREFORK_PLAIN_ERROR
+
+}  // namespace prefork

@@ -1,0 +1,95 @@
+#include "memory/budget.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <sstream>
+
+#include "base/system_call.hpp"
+
+namespace prefork::memory {
+
+bool budget::take(std::size_t writer, std::uint64_t bytes) noexcept {
+    // seq_cst on the store and on the loads of taken(): of two writers at least one sees the other.
+    const std::uint64_t before = sums_[writer].load(std::memory_order_relaxed);
+    if (bytes > limit_ || before > limit_ - bytes) return false;
+    sums_[writer].store(before + bytes, std::memory_order_seq_cst);
+    if (taken() <= limit_) return true;
+    sums_[writer].store(before, std::memory_order_seq_cst);
+    return false;
+}
+
+void budget::give_back(std::size_t writer, std::uint64_t bytes) noexcept {
+    const std::uint64_t before = sums_[writer].load(std::memory_order_relaxed);
+    sums_[writer].store(before - std::min(before, bytes), std::memory_order_seq_cst);
+}
+
+std::uint64_t budget::taken() const noexcept {
+    std::uint64_t sum = 0;
+    for (const word& each : sums_) {
+        const std::uint64_t bytes = each.load(std::memory_order_seq_cst);
+        if (bytes > std::numeric_limits<std::uint64_t>::max() - sum) return ~std::uint64_t{0};
+        sum += bytes;
+    }
+    return sum;
+}
+
+namespace {
+
+std::optional<std::uint64_t> leading_number(std::string_view text) {
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end == text.data()) return std::nullopt;
+    return value;
+}
+
+std::uint64_t available_memory(const std::string& root) {
+    std::istringstream lines{base::read_small_file(root + "/proc/meminfo")};
+    for (std::string line; std::getline(lines, line);) {
+        if (line.rfind("MemAvailable:", 0) != 0) continue;
+        const auto digit = line.find_first_of("0123456789");
+        if (digit == std::string::npos) break;
+        if (const auto kib = leading_number(std::string_view{line}.substr(digit)))
+            return *kib * 1024;
+    }
+    return std::uint64_t{1} << 30;  // a gigabyte where the kernel doesn't tell
+}
+
+// The limit of a cgroup and of each above it: the smallest counts. Files that are missing, empty or
+// say "max" limit nothing.
+std::uint64_t smallest_limit(const std::string& mount, std::string path, const char* file) {
+    std::uint64_t smallest = ~std::uint64_t{0};
+    for (;;) {
+        const std::string text = base::read_small_file(mount + path + "/" + file);
+        if (const auto limit = leading_number(text)) smallest = std::min(smallest, *limit);
+        if (path.empty() || path == "/") return smallest;
+        path.resize(path.find_last_of('/'));
+    }
+}
+
+}  // namespace
+
+std::uint64_t default_budget(const std::string& root) {
+    std::uint64_t bytes = available_memory(root);
+    std::istringstream lines{base::read_small_file(root + "/proc/self/cgroup")};
+    for (std::string line; std::getline(lines, line);) {
+        const auto first = line.find(':');
+        const auto second = line.find(':', first + 1);
+        if (first == std::string::npos || second == std::string::npos) continue;
+        const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+        const std::string path = line.substr(second + 1);
+        if (path.empty() || path[0] != '/') continue;
+        if (controllers == ",,") {
+            for (const char* mount : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+                bytes = std::min(bytes, smallest_limit(root + mount, path, "memory.max"));
+            }
+        } else if (controllers.find(",memory,") != std::string::npos) {
+            bytes = std::min(bytes, smallest_limit(root + "/sys/fs/cgroup/memory", path,
+                                                   "memory.limit_in_bytes"));
+        }
+    }
+    return std::max(bytes / 2, std::uint64_t{1} << 20);
+}
+
+}  // namespace prefork::memory

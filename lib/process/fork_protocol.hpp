@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+// What the host may ask of the fork server, and what it hears back: one SOCK_SEQPACKET socket, one
+// message a packet, all of one size a direction.
+//
+//   host → server    fork {seat, index}             make a worker
+//                    stop                           end all workers and yourself
+//   server → host    forked {seat, pid} + pidfd     by SCM_RIGHTS
+//                    fork_failed {seat, errno}
+//                    reaped {seat, pid, code, status}   as in siginfo_t; its process group is gone
+//                    too
+//   worker → host    started {seat}                 over the same socket, once, before it closes it
+//                    start_failed {seat, text}
+
+namespace prefork::process {
+
+enum class request_kind : std::uint32_t { fork = 1, stop = 2 };
+
+struct request {
+    request_kind kind;
+    std::uint32_t seat;
+    std::uint32_t index;
+};
+
+enum class message_kind : std::uint32_t { forked = 1, fork_failed, reaped, started, start_failed };
+
+struct message {
+    message_kind kind;
+    std::uint32_t seat;
+    std::int32_t pid;
+    std::int32_t code;    ///< reaped: CLD_EXITED, CLD_KILLED, CLD_DUMPED; fork_failed: errno
+    std::int32_t status;  ///< reaped: exit status or signal
+    char text[492];       ///< start_failed: why, ended by a zero
+};
+
+static_assert(std::is_trivially_copyable_v<request> && std::is_trivially_copyable_v<message>);
+static_assert(sizeof(message) == 512);
+
+}  // namespace prefork::process
