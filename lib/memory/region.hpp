@@ -52,6 +52,10 @@ class region {
         return part(control_bytes_ + ring_bytes_ + argument_bytes_ + seat * seat_bytes_,
                     seat_bytes_);
     }
+    /// The seat whose part `p` lies in; `p` must lie in one.
+    [[nodiscard]] unsigned seat_of(const std::byte* p) const noexcept {
+        return static_cast<unsigned>((offset_of(p) - offset_of(results(0).data())) / seat_bytes_);
+    }
     [[nodiscard]] std::byte* base() const noexcept { return base_; }
     [[nodiscard]] std::uint64_t offset_of(const std::byte* p) const noexcept {
         return static_cast<std::uint64_t>(p - base_);

@@ -58,10 +58,10 @@ void limit_data(std::uint64_t bytes) noexcept {
     if (bytes == 0) return;
     const std::string status = base::read_small_file("/proc/self/status");
     const auto at = status.find("VmData:");
-    const std::uint64_t now =
-        at == std::string::npos ? 0 : std::strtoull(status.c_str() + at + 7, nullptr, 10) * 1024;
     rlimit limit{};
-    ::getrlimit(RLIMIT_DATA, &limit);
+    // Without knowing what there is, a limit would be on the program, not on its growth.
+    if (at == std::string::npos || ::getrlimit(RLIMIT_DATA, &limit) != 0) return;
+    const std::uint64_t now = std::strtoull(status.c_str() + at + 7, nullptr, 10) * 1024;
     limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, now + bytes);
     ::setrlimit(RLIMIT_DATA, &limit);
 }

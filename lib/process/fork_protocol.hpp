@@ -12,8 +12,10 @@
 //                    fork_failed {seat, errno}
 //                    reaped {seat, pid, code, status}   as in siginfo_t; its process group is gone
 //                    too
-//   worker → host    started {seat}                 over the same socket, once, before it closes it
-//                    start_failed {seat, text}
+//                    started {seat, pid}            as the worker said
+//                    start_failed {seat, pid, text}
+//   worker → server  started or start_failed        over a pipe of its own, once; the server sets
+//                                                   seat and pid and hands it on, before `reaped`
 
 namespace prefork::process {
 

@@ -1,12 +1,18 @@
 #include "process/fork_server.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>  // glibc 2.35
+#endif
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -23,8 +29,16 @@ namespace {
 
 // errno of the call, or what a test injects in its place.
 int error_at(const char* place, bool failed) noexcept {
-    if (const int injected = base::fail_point::hit(place); injected != 0) return injected;
-    return failed ? errno : 0;
+    const int error = failed ? errno : 0;
+    const int injected = base::fail_point::hit(place);
+    return injected != 0 ? injected : error;
+}
+
+base::unique_fd pidfd_of_this_process() {
+    if (const int error = error_at("fork_server.pidfd", false); error != 0) {
+        fail(error, "pidfd_open for the fork server");
+    }
+    return base::pidfd_open(::getpid());
 }
 
 }  // namespace
@@ -33,12 +47,11 @@ fork_server::fork_server(const fork_server_options& options) {
     int ends[2] = {-1, -1};
     const bool no_socket =
         ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0;
+    const int error = error_at("fork_server.socketpair", no_socket);
     socket_.reset(ends[0]);
     const base::unique_fd server_end{ends[1]};
-    if (const int error = error_at("fork_server.socketpair", no_socket); error != 0) {
-        fail(error, "socketpair for the fork server");
-    }
-    const base::unique_fd host = base::pidfd_open(::getpid());
+    if (error != 0) fail(error, "socketpair for the fork server");
+    const base::unique_fd host = pidfd_of_this_process();
     const base::all_signals_blocked no_signals;
     if (base::thread_count() == 1) {
         fork_single_threaded(options, server_end.get(), host.get());
@@ -49,67 +62,119 @@ fork_server::fork_server(const fork_server_options& options) {
 
 void fork_server::fork_single_threaded(const fork_server_options& options, int server_end,
                                        int host) {
+    if (const int error = error_at("fork_server.clone", false); error != 0) {
+        fail(error, "clone for the fork server");
+    }
     int pidfd = -1;
     // exit signal 0 (the low byte of the flags): neither SIGCHLD nor waitpid(-1) tell of it.
-    const long pid = error_at("fork_server.clone", false) != 0
-                         ? (errno = EAGAIN, -1)
-                         : ::syscall(SYS_clone, CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
+    const long pid = ::syscall(SYS_clone, CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
     if (pid == 0) run_fork_server(options, server_end, host);
     if (pid < 0) fail(errno, "clone for the fork server");
     pid_ = static_cast<pid_t>(pid);
     pidfd_.reset(pidfd);
-    our_child_ = true;
 }
 
 namespace {
 
-// The frame that the intermediate shares with the host's thread, which the kernel holds until the
-// intermediate has ended (CLONE_VFORK).
+// Lies in the frame of the host's thread, which the kernel holds until the intermediate, who shares
+// it, has ended (CLONE_VFORK). The server gets a copy of it, as of everything.
 struct two_steps {
-    const fork_server_options* options;
-    int server_end;
-    int host;
-    volatile pid_t server;
-    volatile int error;
+    ucontext_t caller{};
+    volatile bool in_server = false;
+    volatile pid_t server = -1;
+    volatile int pidfd = -1;
+    volatile int error = 0;
+    const char* volatile failed = "fork for the fork server";
 };
 
+// It shares the descriptors too (CLONE_FILES), so that it can open the server's pidfd for the host
+// while it is its parent: nobody else can reap it then, so its id can't be somebody else's.
 int intermediate(void* argument) {
     auto& shared = *static_cast<two_steps*>(argument);
-    const pid_t pid = ::fork();  // glibc's, which takes the locks of malloc and stdio around it
-    if (pid == 0) run_fork_server(*shared.options, shared.server_end, shared.host);
-    shared.error = pid < 0 ? errno : 0;
+    // glibc's, which takes the locks of malloc and stdio around it. It finds them through the
+    // thread pointer, which is still the calling thread's.
+    const int injected = error_at("fork_server.fork", false);
+    const pid_t pid = injected != 0 ? (errno = injected, -1) : ::fork();
+    if (pid == 0) {
+        shared.in_server = true;
+        ::setcontext(&shared.caller);
+        ::_exit(70);
+    }
+    if (pid < 0) {
+        shared.error = errno;
+        ::_exit(0);
+    }
+    const int refused = error_at("fork_server.server_pidfd", false);
+    shared.pidfd =
+        refused != 0 ? (errno = refused, -1) : static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (shared.pidfd < 0) {
+        shared.error = errno;
+        shared.failed = "pidfd_open for the fork server";
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+        ::_exit(0);
+    }
     shared.server = pid;
     ::_exit(0);
+}
+
+// The kernel ends the registration of restartable sequences in a process that shares memory (the
+// intermediate), and its fork inherits that: sched_getcpu() would name one CPU for ever, and
+// allocators with a cache a CPU would trust it.
+void register_restartable_sequences() noexcept {
+#ifdef RSEQ_SIG
+    if (__rseq_size == 0) return;
+    char* const area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
+    // 32: the size of the first version, which the kernel insists on and glibc registers.
+    ::syscall(SYS_rseq, area, std::max(__rseq_size, 32u), 0, RSEQ_SIG);
+#endif
 }
 
 }  // namespace
 
 void fork_server::fork_in_two_steps(const fork_server_options& options, int server_end, int host) {
-    two_steps shared{&options, server_end, host, -1, 0};
-    // glibc's clone() wants a stack of its own; 256 KiB, as fork handlers of other libraries run on
-    // it.
+    two_steps shared;
+    // The intermediate needs a stack, and the server would stay on its copy: of fixed size, without
+    // a guard, unknown to debuggers and sanitizers, and every worker's. So the server comes back
+    // here, to the stack of the thread that it is a copy of.
+    ::getcontext(&shared.caller);
+    if (shared.in_server) {
+        register_restartable_sequences();
+        run_fork_server(options, server_end, host);
+    }
+    if (const int error = error_at("fork_server.clone", false); error != 0) {
+        fail(error, "clone for the fork server");
+    }
+    // Handlers of pthread_atfork() run on it.
     constexpr std::size_t stack_bytes = 256 * 1024;
     const std::unique_ptr<char[]> stack{new char[stack_bytes]};
-    const int before = errno;
-    const pid_t middle =
-        ::clone(intermediate, stack.get() + stack_bytes, CLONE_VM | CLONE_VFORK, &shared);
+    const pid_t middle = ::clone(intermediate, stack.get() + stack_bytes,
+                                 CLONE_VM | CLONE_VFORK | CLONE_FILES, &shared);
     if (middle < 0) fail(errno, "clone for the fork server");
-    errno = before;
     while (::waitpid(middle, nullptr, __WALL) < 0 && errno == EINTR) {
     }
-    if (shared.server < 0) fail(shared.error, "fork for the fork server");
+    if (shared.server < 0) fail(shared.error, shared.failed);
     pid_ = shared.server;
-    pidfd_ = base::pidfd_open(pid_);
+    pidfd_.reset(shared.pidfd);
 }
 
 fork_server::~fork_server() { stop(base::monotonic::now() + std::chrono::seconds(1)); }
 
 bool fork_server::fork_worker(unsigned seat, unsigned index) noexcept {
     const request ask{request_kind::fork, seat, index};
-    return ::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL) == sizeof ask;
+    while (::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL) != sizeof ask) {
+        if (errno == EINTR) continue;
+        // The socket holds some 270 requests.
+        pollfd one{socket_.get(), POLLOUT, 0};
+        if (errno != EAGAIN || ::poll(&one, 1, 1000) == 0) return false;
+    }
+    return true;
 }
 
-std::optional<received> fork_server::receive() noexcept {
+namespace {
+
+// One message of the right size, or nothing. `size`: what recvmsg() said.
+std::optional<received> receive_one(int socket, ssize_t& size) noexcept {
     received got{};
     iovec bytes{&got.what, sizeof got.what};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
@@ -118,9 +183,8 @@ std::optional<received> fork_server::receive() noexcept {
     header.msg_iovlen = 1;
     header.msg_control = control;
     header.msg_controllen = sizeof control;
-    ssize_t size;
     do {
-        size = ::recvmsg(socket_.get(), &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        size = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     } while (size < 0 && errno == EINTR);
     if (size <= 0) return std::nullopt;
     const cmsghdr* const with = CMSG_FIRSTHDR(&header);
@@ -130,15 +194,26 @@ std::optional<received> fork_server::receive() noexcept {
         std::memcpy(&fd, CMSG_DATA(with), sizeof fd);
         got.pidfd.reset(fd);
     }
-    if (size != sizeof got.what) return receive();
+    if (size != sizeof got.what || (header.msg_flags & MSG_TRUNC) != 0) return std::nullopt;
     got.what.text[sizeof got.what.text - 1] = '\0';
     return got;
+}
+
+}  // namespace
+
+std::optional<received> fork_server::receive() noexcept {
+    for (ssize_t size = 1; size > 0;) {
+        if (auto got = receive_one(socket_.get(), size)) return got;
+    }
+    return std::nullopt;
 }
 
 void fork_server::stop(base::time_point deadline) noexcept {
     if (!pidfd_) return;
     const request ask{request_kind::stop, 0, 0};
     static_cast<void>(::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL));
+    // Nobody reads any more: a server that waits for us to do so goes on.
+    ::shutdown(socket_.get(), SHUT_RDWR);
     if (!base::wait_readable(pidfd_.get(), deadline)) {
         // Its workers follow by PR_SET_PDEATHSIG.
         base::pidfd_send_signal(pidfd_.get(), SIGKILL);
@@ -147,8 +222,10 @@ void fork_server::stop(base::time_point deadline) noexcept {
     }
     siginfo_t end{};
     // __WALL: children with an exit signal other than SIGCHLD are not seen otherwise. Not ours any
-    // more (ECHILD) after two steps, unless the host is a subreaper.
-    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &end, WEXITED | __WALL) < 0 &&
+    // more (ECHILD) after two steps, unless the host is a subreaper. WNOHANG: what not even SIGKILL
+    // ended, asleep in the kernel, is not waited for.
+    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &end, WEXITED | WNOHANG | __WALL) <
+               0 &&
            errno == EINTR) {
     }
     pidfd_.reset();

@@ -23,10 +23,12 @@ struct worker_start {
 };
 
 struct fork_server_options {
-    std::string name;               ///< shown by ps: "<name>-server"
-    std::vector<int> keep_fds;      ///< kept open beside 0, 1, 2; all others are closed
-    std::function<void()> prepare;  ///< in the new server, before anything else: CPU mask
-    /// In each new worker; its result is the exit status. Never returns into the host's frames.
+    std::string name;  ///< shown by ps: "<name>-server"
+    /// Kept open beside 0, 1, 2; all others are closed. What isn't open is ignored.
+    std::vector<int> keep_fds;
+    /// In the new server, before it forks anything: CPU mask.
+    std::function<void()> prepare;
+    /// In each new worker; its result is the exit status, 70 (EX_SOFTWARE) if it throws.
     std::function<int(const worker_start&)> worker_main;
 };
 
@@ -42,7 +44,11 @@ struct received {
 /// doesn't see it. With one thread in the host it is a raw clone. With more, glibc must take its
 /// locks around the fork, and its fork() has no exit signal to choose: so an intermediate that
 /// shares our memory forks and ends, and the server becomes a child of init or of the nearest
-/// subreaper. If that is the host itself, it will see one child more when the pool ends.
+/// subreaper. If that is the host itself (PID 1 of a container), its waitpid(-1) will see one child
+/// more, and a SIGCHLD when the pool ends.
+///
+/// With one thread, no handler of pthread_atfork() runs for the server; for workers they do. The
+/// host's atexit() handlers run in neither: both leave by _exit().
 ///
 /// One thread at a time, but for pid() and pidfd().
 class fork_server {
@@ -54,7 +60,7 @@ class fork_server {
     fork_server(const fork_server&) = delete;
     fork_server& operator=(const fork_server&) = delete;
 
-    /// False when the server is gone.
+    /// False when the server is gone, or stuck with more than 255 requests unanswered.
     bool fork_worker(unsigned seat, unsigned index) noexcept;
     /// Readable when receive() has something, or when the other end is gone.
     [[nodiscard]] int socket() const noexcept { return socket_.get(); }
@@ -75,7 +81,6 @@ class fork_server {
     base::unique_fd socket_;
     base::unique_fd pidfd_;
     pid_t pid_ = -1;
-    bool our_child_ = false;
 };
 
 /// The server's own program. Never returns.

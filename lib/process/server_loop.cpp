@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -30,23 +32,34 @@ namespace {
 struct live_worker {
     pid_t pid;
     unsigned seat;
+    base::unique_fd report;  ///< until it said how its start went
 };
+
+/// How long the end of everything below may stand still before the server leaves all the same:
+/// something sleeps in the kernel then, deaf to SIGKILL.
+constexpr int patience_ms = 5000;
 
 class server {
   public:
-    server(const fork_server_options& options, int socket, int host) noexcept
-        : options_(options), socket_(socket), host_(host) {}
+    server(const fork_server_options& options, std::vector<int> keep_fds, int socket,
+           int host) noexcept
+        : options_(options), keep_fds_(std::move(keep_fds)), socket_(socket), host_(host) {}
     [[noreturn]] void run() noexcept;
 
   private:
     void handle_requests() noexcept;
     void fork_worker(unsigned seat, unsigned index) noexcept;
+    [[noreturn]] void run_worker(unsigned seat, unsigned index, pid_t self, int report) noexcept;
+    void forward_report(live_worker& from) noexcept;
     void reap() noexcept;
+    bool reap_one() noexcept;
     void end_orphans() noexcept;
+    [[nodiscard]] live_worker* find(pid_t pid) noexcept;
     [[noreturn]] void end() noexcept;
     void send(const message& what, int fd = -1) noexcept;
 
     const fork_server_options& options_;
+    std::vector<int> keep_fds_;
     int socket_;
     int host_;
     int signals_ = -1;
@@ -81,63 +94,141 @@ void server::send(const message& what, int fd) noexcept {
 void server::fork_worker(unsigned seat, unsigned index) noexcept {
     const pid_t self = ::getpid();
     message answer{message_kind::forked, seat, 0, 0, 0, {}};
+    int report[2] = {-1, -1};
     const int injected = base::fail_point::hit("server.fork");
-    const pid_t pid = injected != 0 ? (errno = injected, -1) : ::fork();
-    if (pid == 0) {
-        ::close(signals_);
-        ::close(host_);
-        const worker_start start{seat, index, self, socket_};
-        become_child(start, options_.name, options_.keep_fds);
-        ::_exit(options_.worker_main(start));
+    pid_t pid = -1;
+    if (injected != 0) {
+        errno = injected;
+    } else if (::pipe2(report, O_CLOEXEC) == 0) {
+        pid = ::fork();
     }
+    if (pid == 0) run_worker(seat, index, self, report[1]);
+    const int error = errno;
+    base::unique_fd said{report[0]};
+    base::unique_fd{report[1]}.reset();
     if (pid < 0) {
         answer.kind = message_kind::fork_failed;
-        answer.code = errno;
+        answer.code = error;
         return send(answer);
     }
     // In both processes, so that neither a kill of the group nor a grandchild comes too early.
     ::setpgid(pid, pid);
-    workers_.push_back({pid, seat});
+    ::fcntl(said.get(), F_SETFL, O_NONBLOCK);
+    workers_.push_back({pid, seat, std::move(said)});
     answer.pid = pid;
     const base::unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
     send(answer, pidfd.get());
+}
+
+void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) noexcept {
+    ::close(signals_);
+    ::close(host_);
+    // The number of the server's socket was nobody's in the host, so whatever the host's objects
+    // close here under their old numbers, it is not the report.
+    ::dup3(report, socket_, O_CLOEXEC);
+    const worker_start start{seat, index, self, socket_};
+    become_child(start, options_.name, keep_fds_);
+    int status = 70;
+    try {
+        status = options_.worker_main(start);
+    } catch (...) {
+        // Ended inside the handler: a thread's cancellation passes here too, and must not go on.
+        ::_exit(70);
+    }
+    ::_exit(status);
+}
+
+// A worker is believed about itself only, and only in these two forms.
+void server::forward_report(live_worker& from) noexcept {
+    if (!from.report) return;
+    message said{};
+    ssize_t size;
+    do {
+        size = ::read(from.report.get(), &said, sizeof said);
+    } while (size < 0 && errno == EINTR);
+    if (size < 0 && errno == EAGAIN) return;
+    from.report.reset();
+    if (size != sizeof said) return;
+    if (said.kind != message_kind::started && said.kind != message_kind::start_failed) return;
+    said.seat = from.seat;
+    said.pid = from.pid;
+    send(said);
+}
+
+live_worker* server::find(pid_t pid) noexcept {
+    const auto at = std::find_if(workers_.begin(), workers_.end(),
+                                 [&](const live_worker& each) { return each.pid == pid; });
+    return at == workers_.end() ? nullptr : &*at;
+}
+
+bool server::reap_one() noexcept {
+    siginfo_t end{};
+    if (::waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 || end.si_pid == 0) {
+        return false;
+    }
+    const pid_t pid = end.si_pid;
+    live_worker* const known = find(pid);
+    // While the zombie holds the id, the group's number can't belong to anybody else.
+    if (known != nullptr) ::kill(-pid, SIGKILL);
+    ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | __WALL);
+    if (known == nullptr) return true;
+    forward_report(*known);
+    const message gone{message_kind::reaped, known->seat, pid, end.si_code, end.si_status, {}};
+    workers_.erase(workers_.begin() + (known - workers_.data()));
+    send(gone);
+    return true;
 }
 
 void server::reap() noexcept {
     signalfd_siginfo drained;
     while (::read(signals_, &drained, sizeof drained) > 0) {
     }
-    siginfo_t end{};
-    while (end.si_pid = 0,
-           ::waitid(P_ALL, 0, &end, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && end.si_pid != 0) {
-        const pid_t pid = end.si_pid;
-        const auto known = std::find_if(workers_.begin(), workers_.end(),
-                                        [&](const live_worker& each) { return each.pid == pid; });
-        // While the zombie holds the id, the group's number can't belong to anybody else.
-        if (known != workers_.end()) ::kill(-pid, SIGKILL);
-        ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | __WALL);
-        if (known == workers_.end()) continue;
-        const message gone{message_kind::reaped, known->seat, pid, end.si_code, end.si_status, {}};
-        workers_.erase(known);
-        send(gone);
+    while (reap_one()) {
     }
     end_orphans();
 }
 
-// What left its worker's group (setsid) and lost its parent has come to us, the subreaper.
-void server::end_orphans() noexcept {
-    char path[64];
-    std::snprintf(path, sizeof path, "/proc/self/task/%d/children", ::getpid());
-    const std::string children = base::read_small_file(path);
-    for (const char* at = children.c_str(); *at != '\0';) {
+// Calls `visit` with the id of each of our children.
+template <class Visit>
+void for_each_listed_child(const std::string& list, Visit visit) {
+    for (const char* at = list.c_str(); *at != '\0';) {
         char* next = nullptr;
         const auto pid = static_cast<pid_t>(std::strtol(at, &next, 10));
         if (next == at) break;
         at = next + (*next == ' ');
-        const bool known = std::any_of(workers_.begin(), workers_.end(),
-                                       [&](const live_worker& each) { return each.pid == pid; });
-        if (!known && pid > 1) ::kill(pid, SIGKILL);  // SIGCHLD brings us back to reap it
+        visit(pid);
     }
+}
+
+// The slow way, for kernels built without CONFIG_PROC_CHILDREN: everybody's parent.
+template <class Visit>
+void for_each_child_in_proc(Visit visit) {
+    DIR* const all = ::opendir("/proc");
+    if (all == nullptr) return;
+    const pid_t self = ::getpid();
+    while (const dirent* one = ::readdir(all)) {
+        const auto pid = static_cast<pid_t>(std::strtol(one->d_name, nullptr, 10));
+        if (pid <= 0) continue;
+        // "pid (name) state parent …", where the name may hold anything.
+        const std::string stat =
+            base::read_small_file(std::string("/proc/") + one->d_name + "/stat");
+        const auto name_end = stat.rfind(')');
+        if (name_end == std::string::npos || name_end + 4 >= stat.size()) continue;
+        if (std::strtol(stat.c_str() + name_end + 4, nullptr, 10) == self) visit(pid);
+    }
+    ::closedir(all);
+}
+
+// What left its worker's group (setsid) and lost its parent has come to us, the subreaper.
+void server::end_orphans() noexcept {
+    const auto end_unknown = [&](pid_t pid) {
+        if (find(pid) == nullptr) ::kill(pid, SIGKILL);  // SIGCHLD brings us back to reap it
+    };
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/self/task/%d/children", ::getpid());
+    const bool listed = base::fail_point::hit("server.children") == 0 && ::access(path, R_OK) == 0;
+    if (listed) return for_each_listed_child(base::read_small_file(path), end_unknown);
+    for_each_child_in_proc(end_unknown);
 }
 
 void server::handle_requests() noexcept {
@@ -156,16 +247,22 @@ void server::handle_requests() noexcept {
 void server::end() noexcept {
     for (const live_worker& each : workers_) ::kill(-each.pid, SIGKILL);
     for (const live_worker& each : workers_) ::kill(each.pid, SIGKILL);
+    workers_.clear();  // orphans now, if the kill of the group missed them
     // Everything below us ends: SIGKILL can't be refused, and orphans arrive as their parents go.
-    for (int quiet = 0; quiet < 2;) {
+    for (;;) {
+        end_orphans();
         siginfo_t gone{};
-        if (::waitid(P_ALL, 0, &gone, WEXITED | __WALL) == 0) {
-            std::erase_if(workers_,
-                          [&](const live_worker& each) { return each.pid == gone.si_pid; });
-            end_orphans();
-            quiet = 0;
-        } else if (errno == ECHILD) {
-            ++quiet;
+        bool any = false;
+        while (gone.si_pid = 0,
+               ::waitid(P_ALL, 0, &gone, WEXITED | WNOHANG | __WALL) == 0 && gone.si_pid != 0) {
+            any = true;
+        }
+        if (any) continue;
+        if (::waitid(P_ALL, 0, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) break;  // ECHILD
+        signalfd_siginfo drained;
+        pollfd more{signals_, POLLIN, 0};
+        if (::poll(&more, 1, patience_ms) == 0) break;
+        while (::read(signals_, &drained, sizeof drained) > 0) {
         }
     }
     ::_exit(0);
@@ -177,10 +274,18 @@ void server::run() noexcept {
     ::sigaddset(&children, SIGCHLD);
     ::sigprocmask(SIG_BLOCK, &children, nullptr);
     signals_ = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals_ < 0) ::_exit(71);  // EX_OSERR; the host sees us gone
+    std::vector<pollfd> watched;
     for (;;) {
-        pollfd watched[] = {{socket_, POLLIN, 0}, {host_, POLLIN, 0}, {signals_, POLLIN, 0}};
-        if (::poll(watched, 3, -1) < 0) continue;
+        watched.assign({{socket_, POLLIN, 0}, {host_, POLLIN, 0}, {signals_, POLLIN, 0}});
+        for (const live_worker& each : workers_) {
+            if (each.report) watched.push_back({each.report.get(), POLLIN, 0});
+        }
+        if (::poll(watched.data(), watched.size(), -1) < 0) continue;
         if (watched[1].revents != 0) end();
+        if (watched.size() > 3) {
+            for (live_worker& each : workers_) forward_report(each);
+        }
         if (watched[2].revents != 0) reap();
         if (watched[0].revents != 0) handle_requests();
     }
@@ -190,14 +295,21 @@ void server::run() noexcept {
 
 void run_fork_server(const fork_server_options& options, int socket, int host_pidfd) noexcept {
     base::reset_signals_in_child();
+    // These may go to the host's whole group, or cgroup; what they mean is the host's to decide,
+    // and its end is ours.
+    for (const int signal : {SIGTERM, SIGHUP, SIGQUIT}) ::signal(signal, SIG_IGN);
     name_process(options.name, "server");
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     ::prctl(PR_SET_PDEATHSIG, 0);
+    // A number that isn't open now would name something of the server's later.
     std::vector<int> keep = options.keep_fds;
-    keep.insert(keep.end(), {socket, host_pidfd});
-    close_all_but(keep);
+    std::erase_if(
+        keep, [&](int fd) { return fd == socket || fd == host_pidfd || ::fcntl(fd, F_GETFD) < 0; });
+    std::vector<int> open = keep;
+    open.insert(open.end(), {socket, host_pidfd});
+    close_all_but(std::move(open));
     if (options.prepare) options.prepare();
-    server{options, socket, host_pidfd}.run();
+    server{options, std::move(keep), socket, host_pidfd}.run();
 }
 
 namespace {
@@ -205,12 +317,9 @@ namespace {
 void report(const worker_start& worker, message_kind kind, std::string_view why) noexcept {
     message said{kind, worker.seat, ::getpid(), 0, 0, {}};
     why.copy(said.text, std::min(why.size(), sizeof said.text - 1));
-    while (::send(worker.report_fd, &said, sizeof said, MSG_NOSIGNAL) < 0) {
-        if (errno == EINTR) continue;
-        if (errno != EAGAIN) break;
-        pollfd one{worker.report_fd, POLLOUT, 0};
-        ::poll(&one, 1, 1000);
-    }
+    // At most PIPE_BUF bytes into an empty pipe: whole, and at once.
+    static_assert(sizeof said <= PIPE_BUF);
+    static_cast<void>(base::write_all(worker.report_fd, &said, sizeof said));
     ::close(worker.report_fd);
 }
 

@@ -1,70 +1,22 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <new>
+#include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <tuple>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 #include "prefork/codec.hpp"
-#include "prefork/export.hpp"
+#include "prefork/detail/payload_raw.hpp"
+#include "prefork/detail/payload_reader.hpp"
 
-// A payload: values one after another, each at its own alignment (at most 32, the alignment of the
-// payload itself). A sequence is a 64-bit count and its elements.
+// A payload: values one after another, each in raw form (payload_raw.hpp) or packed by another
+// codec, which then is a sequence of bytes like a string's.
 
 namespace prefork::detail {
-
-inline constexpr std::size_t payload_alignment = 32;
-
-[[noreturn]] PREFORK_EXPORT void throw_decode_error(const char* what, std::size_t at,
-                                                    std::size_t size);
-
-[[nodiscard]] constexpr std::size_t align_up(std::size_t at, std::size_t to) noexcept {
-    return (at + to - 1) / to * to;
-}
-
-/// Reads bytes that somebody else wrote: every length is checked against what is there.
-class payload_reader {
-  public:
-    explicit payload_reader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
-
-    /// The next `count` elements of `size` bytes each, in place.
-    [[nodiscard]] const std::byte* take(std::uint64_t count, std::size_t size,
-                                        std::size_t alignment) {
-        const std::size_t first = align_up(at_, alignment);
-        if (first > bytes_.size() ||
-            count > (bytes_.size() - first) / std::max<std::size_t>(size, 1)) {
-            throw_decode_error("a value reaches beyond the end", at_, bytes_.size());
-        }
-        at_ = first + static_cast<std::size_t>(count) * size;
-        return bytes_.data() + first;
-    }
-    [[nodiscard]] std::uint64_t take_count() {
-        std::uint64_t count = 0;
-        std::memcpy(&count, take(1, sizeof count, alignof(std::uint64_t)), sizeof count);
-        return count;
-    }
-    /// Everything was read.
-    void finish() const {
-        if (at_ != bytes_.size()) throw_decode_error("bytes are left over", at_, bytes_.size());
-    }
-
-  private:
-    std::span<const std::byte> bytes_;
-    std::size_t at_ = 0;
-};
-
-/// For types of this library that travel as a small trivially copyable value (shared_array). A
-/// specialisation has `wire`, `wire to_wire(const T&)` and `T from_wire(wire)`.
-template <class T>
-struct custom_codec {};
 
 // Filled in by <prefork/codec/msgpack.hpp> and <prefork/codec/boost_archive.hpp>: `carries`,
 // `std::string pack(const T&)`, `T unpack(std::span<const std::byte>)`.
@@ -78,201 +30,144 @@ struct boost_codec {
 };
 
 template <class T>
-concept custom_coded = requires {
-    typename custom_codec<T>::wire;
-};
-
-/// Strings, vectors, spans: contiguous elements that a memcpy carries.
-template <class T>
-struct sequence_of {};
-template <>
-struct sequence_of<std::string> {
-    using element = char;
-};
-template <>
-struct sequence_of<std::string_view> {
-    using element = const char;
-};
-template <class E>
-struct sequence_of<std::span<E>> {
-    using element = E;
-};
-template <class E, class A>
-requires(!std::is_same_v<E, bool>) struct sequence_of<std::vector<E, A>> {
-    using element = E;
-};
-
-template <class T>
-concept raw_element =
-    std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_member_pointer_v<T> &&
-    !std::is_reference_v<T> && alignof(T) <= payload_alignment;
-template <class T>
-concept raw_sequence = requires {
-    typename sequence_of<T>::element;
-}
-&&raw_element<std::remove_cv_t<typename sequence_of<T>::element>>;
-template <class T>
-concept is_view = requires {
-    typename sequence_of<T>::element;
-}
-&&std::is_trivially_copyable_v<T>;
-template <class T>
-concept function_pointer = std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>;
-template <class T>
-concept raw_value = ((raw_element<T> && !is_view<T>) || function_pointer<T>)&&!custom_coded<T>;
-template <class T>
-concept raw_coded = raw_value<T> || raw_sequence<T> || custom_coded<T>;
-
-template <class T>
-[[nodiscard]] T read_value(payload_reader& from) {
-    alignas(T) std::byte bytes[sizeof(T)];
-    std::memcpy(bytes, from.take(1, sizeof(T), alignof(T)), sizeof(T));
-    if constexpr (std::is_same_v<T, bool>) {
-        if (bytes[0] > std::byte{1}) throw_decode_error("a bool is neither 0 nor 1", 0, sizeof(T));
-    }
-    return std::move(*std::launder(reinterpret_cast<T*>(bytes)));
-}
-
-struct raw_encoding {
-    template <class T>
-    static std::size_t measure(std::size_t at, const T& value) noexcept {
-        if constexpr (custom_coded<T>) {
-            using wire = typename custom_codec<T>::wire;
-            return align_up(at, alignof(wire)) + sizeof(wire);
-        } else if constexpr (raw_sequence<T>) {
-            using element = typename sequence_of<T>::element;
-            return align_up(align_up(at, 8) + 8, alignof(element)) + value.size() * sizeof(element);
-        } else {
-            return align_up(at, alignof(T)) + sizeof(T);
-        }
-    }
-    template <class T>
-    static std::size_t write(std::byte* base, std::size_t at, const T& value) noexcept {
-        if constexpr (custom_coded<T>) {
-            return write(base, at, custom_codec<T>::to_wire(value));
-        } else if constexpr (raw_sequence<T>) {
-            using element = typename sequence_of<T>::element;
-            at = write(base, at, static_cast<std::uint64_t>(value.size()));
-            at = align_up(at, alignof(element));
-            if (!value.empty())
-                std::memcpy(base + at, value.data(), value.size() * sizeof(element));
-            return at + value.size() * sizeof(element);
-        } else {
-            at = align_up(at, alignof(T));
-            std::memcpy(base + at, &value, sizeof(T));
-            return at + sizeof(T);
-        }
-    }
-    template <class T>
-    [[nodiscard]] static T read(payload_reader& from) {
-        if constexpr (custom_coded<T>) {
-            return custom_codec<T>::from_wire(read_value<typename custom_codec<T>::wire>(from));
-        } else if constexpr (raw_sequence<T>) {
-            using element = typename sequence_of<T>::element;
-            const std::uint64_t count = from.take_count();
-            const std::byte* const bytes = from.take(count, sizeof(element), alignof(element));
-            const auto* const first = reinterpret_cast<const element*>(bytes);
-            if constexpr (is_view<T>) {
-                return T{first, static_cast<std::size_t>(count)};
-            } else {
-                return T(first, first + count);
-            }
-        } else {
-            return read_value<T>(from);
-        }
-    }
-};
-
-/// What msgpack_codec and boost_codec pack is a sequence of bytes like any other.
-template <class Packing, class T>
-[[nodiscard]] T read_packed(payload_reader& from) {
-    const std::uint64_t size = from.take_count();
-    return Packing::unpack({from.take(size, 1, 1), static_cast<std::size_t>(size)});
-}
-
-template <class T>
-concept carried_by_raw = raw_coded<T>;
-template <class T>
 concept carried_by_msgpack = msgpack_codec<T>::carries;
 template <class T>
 concept carried_by_boost_archive = boost_codec<T>::carries;
+/// Raw under every codec: what is seen in place, and handles into the region.
+template <class T>
+concept always_raw = carried_by_raw<T> &&(is_view<T> || custom_coded<T>);
+
+enum class carrier : std::uint8_t { none, raw, msgpack, boost_archive };
 
 template <class Codec, class T>
+consteval carrier carrier_of() {
+    constexpr bool automatic = std::is_same_v<Codec, codec::automatic_t>;
+    if constexpr (always_raw<T>) return carrier::raw;
+    if constexpr (automatic || std::is_same_v<Codec, codec::raw_t>)
+        if constexpr (carried_by_raw<T>) return carrier::raw;
+    if constexpr (automatic || std::is_same_v<Codec, codec::msgpack_t>)
+        if constexpr (carried_by_msgpack<T>) return carrier::msgpack;
+    if constexpr (automatic || std::is_same_v<Codec, codec::boost_archive_t>)
+        if constexpr (carried_by_boost_archive<T>) return carrier::boost_archive;
+    return carrier::none;
+}
+
+/// Says why a type doesn't compile, if it doesn't.
+template <class Codec, class T>
 consteval void check_carried() {
-    if constexpr (std::is_same_v<Codec, codec::raw_t>) {
+    constexpr bool carried = carrier_of<Codec, T>() != carrier::none;
+    if constexpr (refers<T>) {
         static_assert(
-            carried_by_raw<T>,
-            "prefork: codec::raw carries trivially copyable values, strings, and vectors or "
-            "spans of such values; this type needs codec::msgpack or codec::boost_archive");
+            !refers<T>,
+            "prefork: a pointer or reference means nothing in another process: pass the "
+            "value, a std::string_view or a std::span of const, or a prefork::shared_array");
+    } else if constexpr (is_writable_span<T>) {
+        static_assert(!is_writable_span<T>,
+                      "prefork: a task sees its caller's elements, it can't change them: take a "
+                      "std::span of const, and return what changes");
+    } else if constexpr (std::is_same_v<Codec, codec::raw_t>) {
+        static_assert(
+            carried,
+            "prefork: codec::raw carries trivially copyable values, strings, spans of const, and "
+            "std::vector, array, optional, pair, tuple and variant of these; this type needs "
+            "codec::msgpack or codec::boost_archive");
     } else if constexpr (std::is_same_v<Codec, codec::msgpack_t>) {
-        static_assert(carried_by_msgpack<T>,
-                      "prefork: codec::msgpack doesn't carry this type: include "
-                      "<prefork/codec/msgpack.hpp> first and give the type MSGPACK_DEFINE");
+        static_assert(
+            carried,
+            "prefork: codec::msgpack doesn't carry this type: include <prefork/codec/msgpack.hpp> "
+            "first, and give the type MSGPACK_DEFINE and a default constructor");
     } else if constexpr (std::is_same_v<Codec, codec::boost_archive_t>) {
-        static_assert(carried_by_boost_archive<T>,
-                      "prefork: codec::boost_archive doesn't carry this type: include "
-                      "<prefork/codec/boost_archive.hpp> first and give the type a serialize()");
+        static_assert(
+            carried,
+            "prefork: codec::boost_archive doesn't carry this type: include "
+            "<prefork/codec/boost_archive.hpp> first, and give the type a serialize() and a "
+            "default constructor");
     } else {
-        static_assert(carried_by_raw<T> || carried_by_msgpack<T> || carried_by_boost_archive<T>,
+        static_assert(carried,
                       "prefork: no codec carries this type. Make it trivially copyable; or include "
                       "<prefork/codec/msgpack.hpp> and give it MSGPACK_DEFINE; or include "
                       "<prefork/codec/boost_archive.hpp> and give it a serialize()");
     }
 }
 
-template <class Codec, class T>
-inline constexpr bool use_raw = std::is_same_v<Codec, codec::raw_t> ||
-                                (std::is_same_v<Codec, codec::automatic_t> && carried_by_raw<T>);
-template <class Codec, class T>
-inline constexpr bool use_msgpack = std::is_same_v<Codec, codec::msgpack_t> ||
-                                    (std::is_same_v<Codec, codec::automatic_t> &&
-                                     !carried_by_raw<T> && carried_by_msgpack<T>);
+/// A T that another codec packs.
+template <class Packing, class T>
+struct packed {
+    using held = std::string;
 
-/// A value on its way into a payload: raw values are borrowed, others packed at construction.
+    static held hold(const T& value) { return Packing::pack(value); }
+    static std::size_t measure(std::size_t at, const held& bytes) noexcept {
+        return raw_form<std::string>::measure(at, bytes);
+    }
+    static std::size_t write(std::byte* base, std::size_t at, const held& bytes) noexcept {
+        return raw_form<std::string>::write(base, at, bytes);
+    }
+    [[nodiscard]] static T read(payload_reader& from) {
+        const std::size_t size = from.take_count();
+        return Packing::unpack({from.take(size, 1, 1), size});
+    }
+};
+
+/// A T that is borrowed until it is written.
+template <class T>
+struct borrowed {
+    using held = const T*;
+
+    static held hold(const T& value) noexcept { return std::addressof(value); }
+    static std::size_t measure(std::size_t at, held value) noexcept {
+        return raw_form<T>::measure(at, *value);
+    }
+    static std::size_t write(std::byte* base, std::size_t at, held value) noexcept {
+        return raw_form<T>::write(base, at, *value);
+    }
+    [[nodiscard]] static T read(payload_reader& from) { return raw_form<T>::read(from); }
+};
+
+/// Nothing: check_carried() has said why it doesn't compile, and no other error hides that one.
+template <class T>
+struct uncarried {
+    using held = const T*;
+
+    static held hold(const T& value) noexcept { return std::addressof(value); }
+    static std::size_t measure(std::size_t at, held) noexcept { return at; }
+    static std::size_t write(std::byte*, std::size_t at, held) noexcept { return at; }
+    [[nodiscard]] static T read(payload_reader& from) { from.fail("no codec carries this type"); }
+};
+
+template <carrier Which, class T>
+struct carriage : uncarried<T> {};
+template <class T>
+struct carriage<carrier::raw, T> : borrowed<T> {};
+template <class T>
+struct carriage<carrier::msgpack, T> : packed<msgpack_codec<T>, T> {};
+template <class T>
+struct carriage<carrier::boost_archive, T> : packed<boost_codec<T>, T> {};
+
+template <class Codec, class T>
+using carriage_of = carriage<carrier_of<Codec, T>(), T>;
+
+/// A value on its way into a payload: raw ones are borrowed, others packed at construction.
 template <class Codec, class T>
 class outgoing {
+    using form = carriage_of<Codec, T>;
+
   public:
-    explicit outgoing(const T& value) : held_(hold(value)) { check_carried<Codec, T>(); }
+    explicit outgoing(const T& value) : held_(form::hold(value)) { check_carried<Codec, T>(); }
     [[nodiscard]] std::size_t measure(std::size_t at) const noexcept {
-        return raw_encoding::measure(at, get());
+        return form::measure(at, held_);
     }
     std::size_t write(std::byte* base, std::size_t at) const noexcept {
-        return raw_encoding::write(base, at, get());
+        return form::write(base, at, held_);
     }
 
   private:
-    static auto hold(const T& value) {
-        if constexpr (use_raw<Codec, T> && carried_by_raw<T>) {
-            return &value;
-        } else if constexpr (use_msgpack<Codec, T> && carried_by_msgpack<T>) {
-            return msgpack_codec<T>::pack(value);
-        } else if constexpr (carried_by_boost_archive<T>) {
-            return boost_codec<T>::pack(value);
-        } else {
-            return std::string{};  // check_carried() has said why this doesn't compile
-        }
-    }
-    [[nodiscard]] const auto& get() const noexcept {
-        if constexpr (std::is_pointer_v<decltype(held_)>) {
-            return *held_;
-        } else {
-            return held_;
-        }
-    }
-
-    decltype(hold(std::declval<const T&>())) held_;
+    typename form::held held_;
 };
 
 template <class Codec, class T>
 [[nodiscard]] T incoming(payload_reader& from) {
     check_carried<Codec, T>();
-    if constexpr (use_raw<Codec, T>) {
-        return raw_encoding::read<T>(from);
-    } else if constexpr (use_msgpack<Codec, T>) {
-        return read_packed<msgpack_codec<T>, T>(from);
-    } else {
-        return read_packed<boost_codec<T>, T>(from);
-    }
+    return carriage_of<Codec, T>::read(from);
 }
 
 /// All of a call's values as one payload.
@@ -296,6 +191,7 @@ class encoder {
     std::tuple<outgoing<Codec, Ts>...> values_;
 };
 
+/// The values, of which views point into `bytes`. \throws decode_error
 template <class Codec, class... Ts>
 [[nodiscard]] std::tuple<Ts...> decode(std::span<const std::byte> bytes) {
     payload_reader from{bytes};
@@ -303,5 +199,19 @@ template <class Codec, class... Ts>
     from.finish();
     return values;
 }
+
+/// For what travels as its bytes whatever it is: a task's callable.
+struct raw_encoding {
+    template <class T>
+    static std::size_t measure(std::size_t at, const T&) noexcept {
+        return align_up(at, alignment_of<T>) + sizeof(T);
+    }
+    template <class T>
+    static std::size_t write(std::byte* base, std::size_t at, const T& value) noexcept {
+        at = align_up(at, alignment_of<T>);
+        std::memcpy(base + at, std::addressof(value), sizeof(T));
+        return at + sizeof(T);
+    }
+};
 
 }  // namespace prefork::detail

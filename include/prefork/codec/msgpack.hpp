@@ -1,0 +1,188 @@
+#pragma once
+
+#include "prefork/codec.hpp"
+
+// msgpack-cxx reports by exceptions alone. Without them codec::msgpack carries nothing.
+#ifdef __cpp_exceptions
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <list>
+#include <map>
+#include <memory>
+#include <msgpack.hpp>
+#include <new>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "prefork/detail/payload.hpp"
+
+namespace prefork::codec {
+
+/// Numbers, strings, classes with MSGPACK_DEFINE and a default constructor, types with is_msgpack,
+/// and standard containers, optional, pair, tuple, unique_ptr and shared_ptr of these.
+///
+/// The format has 32-bit lengths and nests at most 1000 deep here: a longer string or container
+/// throws msgpack::container_size_overflow at submit(), or as the task's error.
+inline constexpr msgpack_t msgpack;
+
+}  // namespace prefork::codec
+
+namespace prefork::detail {
+
+struct msgpack_sink {
+    std::string bytes;
+    void write(const char* from, std::size_t size) { bytes.append(from, size); }
+};
+
+template <class C, class... As>
+C declaring_class(void (C::*)(As...) const);
+
+/// Has a MSGPACK_DEFINE of its own: one inherited would drop what the class adds.
+template <class T>
+concept msgpack_defined = std::is_class_v<T> && std::default_initializable<T> && requires {
+    { declaring_class(&T::template msgpack_pack<::msgpack::packer<msgpack_sink>>) }
+    -> std::same_as<T>;
+};
+
+template <class T>
+inline constexpr bool msgpack_packs =
+    codec::is_msgpack<T> || msgpack_defined<T> || std::is_same_v<T, std::byte> ||
+    (std::is_arithmetic_v<T> && !std::is_same_v<T, long double> && !std::is_same_v<T, char8_t> &&
+     !std::is_same_v<T, char16_t> && !std::is_same_v<T, char32_t>);
+
+template <class A>
+inline constexpr bool msgpack_packs<std::basic_string<char, std::char_traits<char>, A>> = true;
+template <class E, class A>
+inline constexpr bool msgpack_packs<std::vector<E, A>> = msgpack_packs<E>;
+template <class E, std::size_t N>
+inline constexpr bool msgpack_packs<std::array<E, N>> = msgpack_packs<E>;
+template <class E, class A>
+inline constexpr bool msgpack_packs<std::deque<E, A>> = msgpack_packs<E>;
+template <class E, class A>
+inline constexpr bool msgpack_packs<std::list<E, A>> = msgpack_packs<E>;
+template <class E, class... Rest>
+inline constexpr bool msgpack_packs<std::set<E, Rest...>> = msgpack_packs<E>;
+template <class E, class... Rest>
+inline constexpr bool msgpack_packs<std::multiset<E, Rest...>> = msgpack_packs<E>;
+template <class E, class... Rest>
+inline constexpr bool msgpack_packs<std::unordered_set<E, Rest...>> = msgpack_packs<E>;
+template <class E, class... Rest>
+inline constexpr bool msgpack_packs<std::unordered_multiset<E, Rest...>> = msgpack_packs<E>;
+template <class K, class V, class... Rest>
+inline constexpr bool msgpack_packs<std::map<K, V, Rest...>> = msgpack_packs<K>&& msgpack_packs<V>;
+template <class K, class V, class... Rest>
+inline constexpr bool msgpack_packs<std::multimap<K, V, Rest...>> =
+    msgpack_packs<K>&& msgpack_packs<V>;
+template <class K, class V, class... Rest>
+inline constexpr bool msgpack_packs<std::unordered_map<K, V, Rest...>> =
+    msgpack_packs<K>&& msgpack_packs<V>;
+template <class K, class V, class... Rest>
+inline constexpr bool msgpack_packs<std::unordered_multimap<K, V, Rest...>> =
+    msgpack_packs<K>&& msgpack_packs<V>;
+template <class First, class Second>
+inline constexpr bool msgpack_packs<std::pair<First, Second>> =
+    msgpack_packs<First>&& msgpack_packs<Second>;
+template <class... Ts>
+inline constexpr bool msgpack_packs<std::tuple<Ts...>> = (msgpack_packs<Ts> && ...);
+
+// Each of these is nil when empty, so that one inside another could not be told apart; and what a
+// pointer to a base class refers to would arrive as that base.
+template <class T>
+inline constexpr bool msgpack_nil = false;
+template <class T>
+inline constexpr bool msgpack_nil<std::optional<T>> = true;
+template <class T>
+inline constexpr bool msgpack_nil<std::unique_ptr<T>> = true;
+template <class T>
+inline constexpr bool msgpack_nil<std::shared_ptr<T>> = true;
+template <class T>
+inline constexpr bool msgpack_inside_nil =
+    msgpack_packs<T> && !msgpack_nil<T> && !std::is_polymorphic_v<T>;
+
+template <class T>
+inline constexpr bool msgpack_packs<std::optional<T>> = msgpack_inside_nil<T>;
+template <class T>
+inline constexpr bool msgpack_packs<std::unique_ptr<T>> = msgpack_inside_nil<T>;
+template <class T>
+inline constexpr bool msgpack_packs<std::shared_ptr<T>> = msgpack_inside_nil<T>;
+
+/// Looks through the bytes before anything is allocated for them. msgpack-cxx makes room for as many
+/// elements as an array says it has; as each takes at least a byte, all arrays together can't have
+/// more than there are bytes.
+class msgpack_scan : public ::msgpack::null_visitor {
+  public:
+    explicit msgpack_scan(std::size_t bytes) noexcept : elements_left_(bytes) {}
+    bool start_array(std::uint32_t elements) noexcept { return enter(elements); }
+    bool start_map(std::uint32_t pairs) noexcept { return enter(std::uint64_t{2} * pairs); }
+    bool end_array() noexcept { return leave(); }
+    bool end_map() noexcept { return leave(); }
+
+  private:
+    bool enter(std::uint64_t elements) noexcept {
+        if (elements > elements_left_ || depth_ == max_depth) return false;
+        elements_left_ -= elements;
+        ++depth_;
+        return true;
+    }
+    bool leave() noexcept {
+        --depth_;
+        return true;
+    }
+
+    static constexpr unsigned max_depth = 1000;
+    std::uint64_t elements_left_;
+    unsigned depth_ = 0;
+};
+
+/// \throws decode_error, msgpack's own
+[[nodiscard]] inline ::msgpack::object_handle unpack_msgpack(const std::string& bytes) {
+    std::size_t end = 0;
+    msgpack_scan scan{bytes.size()};
+    if (!::msgpack::parse(bytes.data(), bytes.size(), end, scan) || end != bytes.size())
+        throw_decode_error("not one whole msgpack object", end, bytes.size());
+    // Strings stay where they are until they are converted.
+    const auto in_place = [](::msgpack::type::object_type, std::size_t, void*) { return true; };
+    return ::msgpack::unpack(bytes.data(), bytes.size(), in_place);
+}
+
+template <class T>
+requires msgpack_packs<T>
+struct msgpack_codec<T> {
+    static constexpr bool carries = true;
+
+    [[nodiscard]] static std::string pack(const T& value) {
+        msgpack_sink sink;
+        ::msgpack::pack(sink, value);
+        return std::move(sink.bytes);
+    }
+    /// \throws decode_error
+    [[nodiscard]] static T unpack(std::span<const std::byte> bytes) {
+        // A copy, as a wild worker may still be writing there: what was checked is what is used.
+        const std::string own(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        try {
+            const ::msgpack::object_handle object = unpack_msgpack(own);
+            return object->as<T>();
+        } catch (const ::msgpack::type_error&) {
+            throw_decode_error("a msgpack object of another type", 0, bytes.size());
+        } catch (const ::msgpack::unpack_error& failure) {
+            throw_decode_error(failure.what(), 0, bytes.size());
+        }
+    }
+};
+
+}  // namespace prefork::detail
+
+#endif

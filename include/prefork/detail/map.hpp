@@ -1,0 +1,93 @@
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <ranges>
+#include <utility>
+#include <vector>
+
+#include "prefork/pool.hpp"
+
+// basic_view's longer members: included by pool.hpp, not by users.
+
+namespace prefork {
+
+namespace detail {
+
+template <class Fn, class Item>
+struct map_chunk {
+    using result = std::remove_cv_t<result_of<Fn, Item>>;
+    // std::vector<bool> has no elements to copy.
+    using stored = std::conditional_t<std::is_same_v<result, bool>, unsigned char, result>;
+
+    Fn fn;
+
+    auto operator()(std::vector<Item> items) {
+        if constexpr (std::is_void_v<result>) {
+            for (Item& each : items) std::invoke(fn, std::move(each));
+        } else {
+            std::vector<stored> results;
+            results.reserve(items.size());
+            for (Item& each : items) results.push_back(std::invoke(fn, std::move(each)));
+            return results;
+        }
+    }
+};
+
+/// Eight chunks a worker: few enough that small items are worth sending, enough that one slow chunk
+/// doesn't leave the other workers idle for long.
+[[nodiscard]] inline std::size_t chunk_size(std::size_t items, unsigned workers) {
+    return std::max<std::size_t>(1, items / (std::size_t{8} * std::max(workers, 1u)));
+}
+
+}  // namespace detail
+
+template <class Codec>
+basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
+    detail::call_options changed = options_;
+    if (options.timeout) changed.timeout = *options.timeout;
+    if (options.retries) changed.retries = *options.retries;
+    detail::check_options(changed);
+    return {*core_, changed};
+}
+
+template <class Codec>
+template <std::ranges::input_range Range, class Fn>
+auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
+    using item = std::ranges::range_value_t<Range>;
+    using chunk = detail::map_chunk<Fn, item>;
+    using result = typename chunk::result;
+    basic_view here = *this;
+    here.options_.here = !detail::gate_open(*core_, nullptr);
+
+    std::size_t size = 64;  // where the number of items isn't known
+    if constexpr (std::ranges::sized_range<Range> || std::ranges::forward_range<Range>) {
+        size = detail::chunk_size(static_cast<std::size_t>(std::ranges::distance(inputs)),
+                                  detail::workers_of(*core_));
+    }
+    std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<item>>()))> parts;
+    std::vector<item> items;
+    const auto send = [&] { parts.push_back(here.submit(chunk{fn}, std::exchange(items, {}))); };
+    for (auto&& each : inputs) {
+        items.push_back(std::forward<decltype(each)>(each));
+        if (items.size() == size) send();
+    }
+    if (!items.empty()) send();
+
+    for (const auto& part : parts) part.wait();
+    if constexpr (std::is_void_v<result>) {
+        for (auto& part : parts) part.get();
+    } else {
+        std::vector<result> results;
+        for (auto& part : parts) {
+            auto some = part.get();
+            results.insert(results.end(), std::make_move_iterator(some.begin()),
+                           std::make_move_iterator(some.end()));
+        }
+        return results;
+    }
+}
+
+inline basic_view<codec::automatic_t> pool::view() { return {*core_, detail::options_of(*core_)}; }
+
+}  // namespace prefork

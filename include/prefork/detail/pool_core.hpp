@@ -1,0 +1,98 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <span>
+
+#include "prefork/detail/callable.hpp"
+#include "prefork/export.hpp"
+
+// What the templates of the public headers call in the library. Nothing here is for users.
+
+namespace prefork {
+class pool;
+}
+
+namespace prefork::detail {
+
+class pool_core;  // lib/pool/core.hpp
+
+/// A submitted task. Positions are never used twice.
+struct ticket {
+    std::uint64_t position = 0;
+};
+
+struct call {
+    invoker function = nullptr;
+    std::size_t size = 0;
+    const void* encoder = nullptr;
+    void (*write)(const void* encoder, std::byte* to) = nullptr;
+    /// The user's function, where the callable is a pointer to one.
+    const void* code = nullptr;
+};
+
+struct call_options {
+    std::chrono::nanoseconds timeout{0};
+    unsigned retries = 0;
+    bool here = false;  ///< in the caller, now: the gate is shut
+};
+
+/// A result on its way to the caller: the bytes, and the block they lie in until this is destroyed.
+class PREFORK_EXPORT outcome {
+  public:
+    outcome() noexcept = default;
+    outcome(outcome&& other) noexcept;
+    outcome& operator=(outcome&& other) noexcept;
+    ~outcome();
+
+    /// The encoded result; rethrows the task's error if it has none.
+    [[nodiscard]] std::span<const std::byte> bytes() const;
+    [[nodiscard]] const std::exception_ptr& failure() const noexcept { return failure_; }
+
+  private:
+    friend class pool_core;
+
+    pool_core* core_ = nullptr;   // set while a block of a worker's part is held
+    std::byte* block_ = nullptr;  // the payload, when not inline
+    std::size_t size_ = 0;
+    std::exception_ptr failure_;
+    alignas(payload_alignment) std::array<std::byte, 96> inline_;
+};
+
+using time_point = std::chrono::steady_clock::time_point;
+
+[[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of) noexcept;
+[[nodiscard]] PREFORK_EXPORT call_options options_of(pool_core& core) noexcept;
+[[nodiscard]] PREFORK_EXPORT unsigned workers_of(pool_core& core) noexcept;
+/// The load is at most `max_load_average` (the pool's own if unset, NaN: no limit) per usable CPU.
+[[nodiscard]] PREFORK_EXPORT bool gate_open(pool_core& core, const double* max_load_average);
+
+/// \throws std::invalid_argument
+PREFORK_EXPORT void check_options(const call_options& how);
+
+PREFORK_EXPORT ticket submit(pool_core& core, const call& what, const call_options& how);
+/// The task has ended.
+[[nodiscard]] PREFORK_EXPORT bool is_ready(pool_core& core, ticket task);
+/// False at the deadline.
+[[nodiscard]] PREFORK_EXPORT bool wait(pool_core& core, ticket task, time_point deadline);
+/// After wait(): the result, once.
+[[nodiscard]] PREFORK_EXPORT outcome take(pool_core& core, ticket task);
+/// Nobody will ask for it any more.
+PREFORK_EXPORT void abandon(pool_core& core, ticket task) noexcept;
+/// False when it had already ended.
+PREFORK_EXPORT bool cancel(pool_core& core, ticket task);
+[[noreturn]] PREFORK_EXPORT void throw_wait_timeout(std::chrono::nanoseconds waited);
+[[noreturn]] PREFORK_EXPORT void throw_no_result();
+[[noreturn]] PREFORK_EXPORT void throw_group_collected();
+
+template <class Rep, class Period>
+[[nodiscard]] time_point deadline_in(std::chrono::duration<Rep, Period> bound) {
+    const auto now = std::chrono::steady_clock::now();
+    if (bound >= time_point::max() - now) return time_point::max();
+    return now + std::chrono::duration_cast<time_point::duration>(bound);
+}
+
+}  // namespace prefork::detail

@@ -1,0 +1,209 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "prefork/codec.hpp"
+#include "prefork/detail/pool_core.hpp"
+#include "prefork/export.hpp"
+#include "prefork/future.hpp"
+#include "prefork/stats.hpp"
+
+namespace prefork {
+
+/// What submit() does when `queue_limit` tasks wait, or the memory budget is used up.
+enum class overflow : std::uint8_t {
+    wait,        ///< until there is room
+    fail,        ///< throws queue_full
+    run_inline,  ///< runs the task in the caller
+};
+
+/// What a worker does between two tasks.
+enum class idle : std::uint8_t {
+    adaptive,  ///< a few look for the next task for some 50 µs, the rest sleep
+    spin,      ///< looks until it comes: the fastest answer, a CPU a worker
+    park,      ///< sleeps at once: no CPU while idle, 4–70 µs to wake
+};
+
+/// `workers` for a pool without processes: every task runs in the caller. For gdb and valgrind; set
+/// PREFORK_WORKERS=inline in the environment to have it without a change of the program.
+inline constexpr unsigned inline_workers = ~0u;
+
+/// Everything has a default. What makes no sense throws std::invalid_argument naming option, value
+/// and limit, before anything is started.
+struct pool_options {
+    /// Processes, at most 255. 0: usable_cpus().
+    unsigned workers = 0;
+    /// Per usable CPU: above it, maps and groups run in the caller. Unset: the gate is always open.
+    std::optional<double> max_load_average = std::nullopt;
+    /// Bytes of shared memory for arguments and results. 0: half of what RAM and cgroup leave.
+    std::uint64_t memory_budget = 0;
+    /// Tasks that wait, at most 1,000,000.
+    std::size_t queue_limit = 8000;
+    overflow when_full = overflow::wait;
+    /// Run time allowed to each task. 0: none.
+    std::chrono::nanoseconds timeout{0};
+    /// Further runs allowed to a task whose worker was lost while it ran, at most 1000.
+    unsigned retries = 0;
+    /// Then a worker is replaced; the exact number varies by an eighth, so that few leave at once.
+    std::uint64_t max_tasks_per_worker = 0;
+    /// Bytes of private memory that a worker may add to what it began with. 0: none.
+    std::uint64_t worker_memory_limit = 0;
+    prefork::idle idle = prefork::idle::adaptive;
+    /// After a timeout or cancel() the caller has its answer; the worker may use this long to leave
+    /// the task by itself before it is killed.
+    std::chrono::nanoseconds grace = std::chrono::milliseconds(100);
+    /// In each new worker before its first task. If it throws, exits, or takes longer than
+    /// `worker_start_timeout`, the constructor throws worker_start_failed.
+    std::function<void()> on_worker_start = {};
+    std::chrono::nanoseconds worker_start_timeout = std::chrono::seconds(10);
+    /// In each worker that leaves in peace: the pool's end, recycling.
+    std::function<void()> on_worker_exit = {};
+    /// Threads that OpenMP or a BLAS may use inside a worker. 0: usable CPUs / workers.
+    unsigned inner_threads = 0;
+    /// Descriptors that workers keep beside 0, 1, 2; all others are closed in them.
+    std::vector<int> keep_fds = {};
+    /// Shown by ps, and in errors.
+    std::string name = "prefork";
+};
+
+/// Options for one call; what is unset is the pool's.
+struct task_options {
+    std::optional<std::chrono::nanoseconds> timeout = std::nullopt;
+    std::optional<unsigned> retries = std::nullopt;
+};
+
+/// A cheap view of a pool with options and a codec of its own; valid as long as the pool.
+template <class Codec>
+class basic_view {
+  public:
+    basic_view(detail::pool_core& core, const detail::call_options& options) noexcept
+        : core_(&core), options_(options) {}
+
+    /// Runs `fn(arguments...)` in a worker and returns at once.
+    ///
+    /// `fn` is a function, or a functor or lambda whose captures are trivially copyable; arguments
+    /// are converted to the types of its parameters and copied; spans and strings need to live
+    /// until the return only. \throws queue_full         no room, and `when_full` is overflow::fail
+    /// \throws payload_too_large  the encoded arguments exceed the memory budget
+    /// \throws unknown_function   `fn` lies in a library that was loaded after the workers were
+    /// forked \throws pool_closed, pool_broken, wrong_process Threads: any. In a worker it runs
+    /// there and then. Cost: one encode, at most one futex wake.
+    template <class Fn, class... Args>
+    future<detail::result_of<Fn, Args...>> submit(Fn&& fn, Args&&... arguments) {
+        using parameters = typename detail::signature<std::decay_t<Fn>>::parameters;
+        return submit_as(typename detail::wire_types<parameters, Args...>::type{},
+                         std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+
+    /// The same pool, with other options for one call.
+    [[nodiscard]] basic_view with(const task_options& options) const;
+    template <class Other>
+    requires std::is_empty_v<Other>
+    [[nodiscard]] basic_view<Other> with(Other) const noexcept { return {*core_, options_}; }
+
+    /// `fn` of every element of `inputs`, in their order; waits for all of them. The first error,
+    /// in that order, is thrown after all have ended.
+    template <std::ranges::input_range Range, class Fn>
+    auto map(Range&& inputs, Fn fn);
+
+  private:
+    template <class... Ws, class Fn, class... Args>
+    auto submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+        using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
+        detail::check_callable<Fn>();
+        detail::check_result<result>();
+        const auto send = [&](const Ws&... values) {
+            const detail::call_encoder<Codec, Fn, Ws...> encoder{fn, values...};
+            using encoder_type = detail::call_encoder<Codec, Fn, Ws...>;
+            const detail::call what{&detail::invoke<Codec, Fn, Ws...>, encoder.size(), &encoder,
+                                    [](const void* from, std::byte* to) {
+                                        static_cast<const encoder_type*>(from)->write(to);
+                                    },
+                                    detail::code_of(fn)};
+            return detail::submit(*core_, what, options_);
+        };
+        return future<result>{*core_, send(std::forward<Args>(arguments)...), &decode<result>};
+    }
+
+    template <class T>
+    static T decode(const detail::outcome& got) {
+        if constexpr (std::is_void_v<T>) {
+            detail::payload_reader{got.bytes()}.finish();
+        } else {
+            return std::get<0>(detail::decode<Codec, T>(got.bytes()));
+        }
+    }
+
+    detail::pool_core* core_;
+    detail::call_options options_;
+};
+
+/// A persistent pool of worker processes, forked here.
+///
+/// Make it before threads are started where that is possible: workers inherit memory and open
+/// descriptors as they are now, and locks that other threads hold at this moment stay locked in
+/// them for ever. Several pools may exist. Every member may be called from several threads at once.
+class PREFORK_EXPORT pool {
+  public:
+    pool() : pool(pool_options{}) {}
+    /// Blocks until every worker has started. \throws std::invalid_argument, std::system_error,
+    /// worker_start_failed
+    explicit pool(const pool_options& options);
+    /// Ends what runs and what waits (cancelled), within a bounded time.
+    ~pool();
+    pool(const pool&) = delete;
+    pool& operator=(const pool&) = delete;
+
+    template <class Fn, class... Args>
+    auto submit(Fn&& fn, Args&&... arguments) {
+        return view().submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+    template <std::ranges::input_range Range, class Fn>
+    auto map(Range&& inputs, Fn fn) {
+        return view().map(std::forward<Range>(inputs), fn);
+    }
+    [[nodiscard]] basic_view<codec::automatic_t> with(const task_options& options) {
+        return view().with(options);
+    }
+    template <class Codec>
+    requires std::is_empty_v<Codec>
+    [[nodiscard]] basic_view<Codec> with(Codec codec) { return view().with(codec); }
+
+    /// Gives up every task that waits; how many. Their futures throw cancelled.
+    std::size_t cancel_all();
+    /// Gives up every task that runs, and ends their workers, which are replaced; how many.
+    std::size_t kill_all();
+    /// Waits until every task submitted so far has ended.
+    void drain();
+    /// Takes no more tasks (pool_closed), waits for those there are, at most `bound`; then ends
+    /// what is left (cancelled) and all workers. True when nothing had to be ended.
+    bool shutdown(std::chrono::nanoseconds bound);
+
+    [[nodiscard]] pool_stats stats() const;
+    /// False while workers can't be replaced or die faster than they are.
+    [[nodiscard]] bool healthy() const;
+    /// Why this many workers, which limits were read where, what this kernel offers, which threads
+    /// ran at the fork. For people.
+    [[nodiscard]] std::string describe() const;
+
+  private:
+    template <class>
+    friend class task_group;
+    friend detail::pool_core& detail::core_of(pool& of) noexcept;
+
+    [[nodiscard]] basic_view<codec::automatic_t> view();
+
+    detail::pool_core* core_;
+};
+
+}  // namespace prefork
+
+#include "prefork/detail/map.hpp"

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "prefork/pool.hpp"
+
+namespace prefork {
+
+struct group_options {
+    /// Per usable CPU; above it, strictly, the group's tasks run in the caller. Unset: the pool's.
+    std::optional<double> max_load_average = std::nullopt;
+};
+
+/// Many tasks whose results are wanted together, in the order of submission. The gate is asked
+/// once, at construction. One thread at a time; destroying it abandons what was not fetched.
+template <class T>
+class task_group {
+  public:
+    explicit task_group(pool& workers, const group_options& options = {})
+        : view_(workers.view()), core_(&detail::core_of(workers)) {
+        const double* const limit = options.max_load_average ? &*options.max_load_average : nullptr;
+        ran_inline_ = !detail::gate_open(*core_, limit);
+        detail::call_options how = detail::options_of(*core_);
+        how.here = ran_inline_;
+        view_ = {*core_, how};
+    }
+
+    /// As pool::submit(); the result, converted to T, is the group's. \throws group_collected after
+    /// get()
+    template <class Fn, class... Args>
+    void run(Fn&& fn, Args&&... arguments) {
+        if (collected_) detail::throw_group_collected();
+        static_assert(std::is_same_v<std::remove_cv_t<detail::result_of<Fn, Args...>>, T>,
+                      "prefork: the task's result is not the type of the group's results");
+        tasks_.push_back(view_.submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
+    }
+
+    /// Waits for all, and returns their results in the order of run(). If tasks failed, the first
+    /// error in that order is thrown, after all have ended. \throws group_collected the second time
+    auto get() {
+        if (collected_) detail::throw_group_collected();
+        for (const auto& task : tasks_) task.wait();
+        return collect();
+    }
+    /// As get(). \throws wait_timeout after `bound`; the tasks go on, and get() may be tried again
+    template <class Rep, class Period>
+    auto get_for(std::chrono::duration<Rep, Period> bound) {
+        if (collected_) detail::throw_group_collected();
+        const detail::time_point end = detail::deadline_in(bound);
+        for (const auto& task : tasks_) {
+            if (!task.wait_until(end)) detail::throw_wait_timeout(bound);
+        }
+        return collect();
+    }
+
+    [[nodiscard]] std::size_t size() const noexcept { return tasks_.size(); }
+    /// The gate was shut: this process did the work.
+    [[nodiscard]] bool ran_inline() const noexcept { return ran_inline_; }
+
+  private:
+    auto collect() {
+        collected_ = true;
+        std::vector<future<T>> tasks = std::exchange(tasks_, {});
+        if constexpr (std::is_void_v<T>) {
+            for (auto& task : tasks) task.get();
+        } else {
+            std::vector<T> results;
+            results.reserve(tasks.size());
+            for (auto& task : tasks) results.push_back(task.get());
+            return results;
+        }
+    }
+
+    basic_view<codec::automatic_t> view_;
+    detail::pool_core* core_;
+    std::vector<future<T>> tasks_;
+    bool ran_inline_ = false;
+    bool collected_ = false;
+};
+
+}  // namespace prefork

@@ -1,0 +1,228 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/tick.hpp"
+#include "gate/gate.hpp"
+#include "memory/arena.hpp"
+#include "memory/budget.hpp"
+#include "memory/region.hpp"
+#include "pool/function_check.hpp"
+#include "pool/task_record.hpp"
+#include "prefork/detail/pool_core.hpp"
+#include "prefork/pool.hpp"
+#include "process/control.hpp"
+#include "process/fork_server.hpp"
+#include "process/identity.hpp"
+#include "process/roster.hpp"
+#include "ring/ring.hpp"
+#include "stats/report.hpp"
+
+// What the files of this folder share: the host's books. All of it is private memory of the host,
+// and all of it is guarded by `mutex`, but for what says otherwise.
+
+namespace prefork::detail {
+
+/// Pages for arguments: budget first, then the kernel.
+class argument_pages final : public memory::page_source {
+  public:
+    argument_pages(memory::region& shared, memory::budget& allowed, std::size_t writer)
+        : region_(shared), budget_(allowed), writer_(writer) {}
+    [[nodiscard]] int secure(std::span<std::byte> bytes) override;
+    void release(std::span<std::byte> bytes) override;
+
+  private:
+    memory::region& region_;
+    memory::budget& budget_;
+    std::size_t writer_;
+};
+
+/// Host-side counts for stats().
+struct tallies {
+    std::uint64_t submitted = 0;
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;
+    std::uint64_t inlined = 0;
+    std::uint64_t retried = 0;
+    std::uint64_t lost_workers = 0;
+    std::uint64_t timeouts = 0;
+};
+
+/// No wait of the host is longer than this without a look at the truth: a worker that writes over a
+/// word that we sleep on can cost that much, and no more.
+inline constexpr std::chrono::milliseconds longest_sleep{100};
+
+class pool_core {
+  public:
+    explicit pool_core(const pool_options& options);
+    ~pool_core();
+    pool_core(const pool_core&) = delete;
+    pool_core& operator=(const pool_core&) = delete;
+
+    // ---- submit.cpp, inline_run.cpp
+    ticket submit(const call& what, const call_options& how);
+
+    // ---- gather.cpp
+    [[nodiscard]] bool is_ready(ticket task);
+    [[nodiscard]] bool wait(ticket task, base::time_point deadline);
+    [[nodiscard]] outcome take(ticket task);
+    void abandon(ticket task) noexcept;
+    void release_block(std::byte* payload) noexcept;
+
+    // ---- settle.cpp
+    bool cancel(ticket task);
+    std::size_t cancel_waiting();
+    std::size_t kill_running();
+
+    // ---- shutdown.cpp
+    void drain();
+    bool shutdown(std::chrono::nanoseconds bound);
+    /// The pool object is gone; futures and results may still need the core, the last of which
+    /// frees it.
+    static void close(pool_core* core) noexcept;
+
+    // ---- report.cpp
+    [[nodiscard]] pool_stats stats();
+    [[nodiscard]] std::string describe();
+    [[nodiscard]] bool healthy();
+
+    [[nodiscard]] const pool_options& options() const noexcept { return options_; }
+    [[nodiscard]] bool gate_open(const double* max_load_average);
+
+  private:
+    using lock = std::unique_lock<std::mutex>;
+
+    // ---- pool.cpp
+    void make_memory();
+    void start_workers();
+    [[nodiscard]] int run_worker(const process::worker_start& start);
+
+    // ---- shutdown.cpp
+    static constexpr std::chrono::milliseconds peaceful_exit{1000};
+    void end_all_tasks();
+    void wait_for_exits(base::time_point deadline);
+
+    // ---- submit.cpp
+    void check_open() const;
+    void check_function(const call& what);
+    [[nodiscard]] memory::block allocate_arguments(lock& held, const call& what);
+    [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held);
+    [[nodiscard]] std::optional<std::uint64_t> free_position();
+    void wait_for_room(lock& held);
+    void publish(std::uint64_t position, const call& what, const call_options& how,
+                 const memory::block& arguments);
+    void fill_slot(const task_record& record, ring::slot& slot);
+    [[nodiscard]] bool note_timeout(std::chrono::nanoseconds timeout);
+
+    // ---- inline_run.cpp
+    [[nodiscard]] ticket run_inline(const call& what);
+
+    // ---- gather.cpp
+    [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
+        return records_[position & (records_.size() - 1)];
+    }
+    [[nodiscard]] task_record* find(ticket task) noexcept;
+    [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
+    void read_result(const task_record& record, ring::slot_word word, outcome& into);
+    [[nodiscard]] std::exception_ptr read_block(const task_record& record, ring::slot_word word,
+                                                std::uint64_t size, outcome& into);
+    void harvest(task_record& record, ring::slot_word word);
+    bool harvest_all();
+    void free_record(task_record& record, ring::slot_word word);
+    void sweep_abandoned();
+    void vacate(process::worker_entry& worker);
+    [[nodiscard]] bool may_be_written(ring::slot_word word);
+    void end_quarantine();
+    void wait_for_oldest(lock& held);
+    [[nodiscard]] bool spin_for(ticket task);
+    void reference_dropped(lock& held) noexcept;
+
+    // ---- settle.cpp, all with the mutex held
+    void settle_death(process::worker_entry& worker, const process::death& how);
+    void settle_task_of_dead(task_record& record, ring::slot_word word,
+                             process::worker_entry& worker, const process::death& how);
+    bool end_task(task_record& record, ring::slot_word& word, ring::state as,
+                  const std::exception_ptr& failure);
+    bool give_up(task_record& record, ring::state as, const std::exception_ptr& failure, killer by);
+    void condemn(process::worker_entry& worker, ring::slot_word task, killer by);
+    void finish_condemned(process::worker_entry& worker);
+    void fail_everything(const std::string& why);
+    [[nodiscard]] std::uint64_t oldest_unclaimed();
+
+    // ---- monitor.cpp
+    void run_monitor();
+    void wake_monitor() noexcept;
+    void handle(process::received&& got);
+    void worker_ended(unsigned seat, const process::death& how);
+    void look_at_tasks(base::time_point now);
+    void look_at_memory(base::time_point now);
+    void start_due_workers(base::time_point now);
+    void server_ended();
+    void make_server();
+    void reset_seat(unsigned seat);
+    [[nodiscard]] base::time_point next_look(base::time_point now);
+
+    pool_options options_;
+    unsigned usable_cpus_ = 1;
+    bool inline_only_ = false;
+    process::host_mark host_mark_;
+
+    std::mutex mutex_;
+
+    std::unique_ptr<memory::region> region_;
+    std::optional<process::control> control_;
+    std::optional<memory::budget> budget_;
+    std::optional<ring::ring> ring_;
+    std::optional<argument_pages> pages_;
+    std::optional<memory::arena> arguments_;
+    std::optional<function_check> functions_;
+
+    std::vector<task_record> records_;
+    /// Results taken out of the ring before anybody asked, and those of inline runs.
+    std::unordered_map<std::uint64_t, outcome> harvested_;
+    std::vector<std::uint64_t> abandoned_;
+    std::vector<std::uint64_t> quarantined_;
+    std::uint64_t next_position_ = 0;
+    std::uint64_t next_inline_ = first_inline;
+    std::uint64_t in_ring_ = 0;                             ///< records in use
+    std::atomic<std::uint64_t> blocks_out_{0};              ///< outcomes that hold a block
+    std::vector<std::atomic<std::uint64_t>> held_results_;  ///< the same, by seat
+    unsigned room_waiters_ = 0;
+    std::uint64_t timed_tasks_ = 0;
+    std::chrono::nanoseconds shortest_timeout_ = std::chrono::nanoseconds::max();
+    bool spin_worthwhile_ = false;
+
+    std::unique_ptr<process::fork_server> server_;
+    process::roster roster_;
+    std::thread monitor_;
+    base::unique_fd wake_fd_;
+    bool closing_ = false;               ///< no new tasks
+    bool stopping_ = false;              ///< the monitor is to end
+    std::atomic<bool> orphaned_{false};  ///< the pool object is gone
+    std::string description_;
+    std::string broken_;  ///< why no worker can be had any more; empty while one can
+    std::string first_start_failure_;
+    base::time_point next_memory_look_{};
+    base::time_point next_deadline_ = base::never;
+    stats::report report_;
+    unsigned server_restarts_ = 0;
+
+    std::optional<gate::gate> gate_;
+    tallies tallies_;
+    base::tick_scale scale_;
+    base::time_point made_at_ = base::monotonic::now();
+
+    static constexpr std::uint64_t first_inline = std::uint64_t{1} << 63;
+};
+
+}  // namespace prefork::detail

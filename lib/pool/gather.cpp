@@ -1,0 +1,329 @@
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "base/futex.hpp"
+#include "codec/exception_codec.hpp"
+#include "memory/result_arena.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+
+// From a committed slot to the caller. What is read here was written by a worker: every word is
+// read once and checked before it is used.
+
+namespace prefork::detail {
+
+// ---- waiting: no lock held; a future belongs to one thread
+
+bool pool_core::is_ready(ticket task) {
+    if (task.position >= first_inline) return true;
+    const ring::slot_word word = ring_->word(task.position);
+    // Another seq: its result was harvested, and the slot is another task's.
+    return ring::distance(task.position, word.seq()) != 0 || word.is_terminal() ||
+           word.state() <= ring::state::awaited;
+}
+
+bool pool_core::spin_for(ticket task) {
+    if (!spin_worthwhile_) return false;
+    const std::uint64_t began = base::ticks();
+    const auto bound = static_cast<std::uint64_t>(20'000 / scale_.ns_per_tick());
+    while (!is_ready(task)) {
+        if (base::ticks() - began > bound) return false;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    return true;
+}
+
+bool pool_core::wait(ticket task, base::time_point deadline) {
+    if (is_ready(task) || spin_for(task)) return true;
+    ring::slot& slot = ring_->at(task.position);
+    while (!is_ready(task)) {
+        const base::time_point now = base::monotonic::now();
+        if (now >= deadline) return false;
+        ring::slot_word word = ring_->word(task.position);
+        if (is_ready(task)) return true;
+        if (!word.waited() && !ring_->change(task.position, word, word.with_waited(true))) continue;
+        base::futex_wait(slot.futex(), word.with_waited(true).low_half(),
+                         std::min(deadline, now + longest_sleep));
+    }
+    return true;
+}
+
+// ---- taking
+
+task_record* pool_core::find(ticket task) noexcept {
+    if (task.position >= first_inline || records_.empty()) return nullptr;
+    task_record& record = record_at(task.position);
+    const bool here = record.in_use && !record.quarantined && record.position == task.position;
+    return here ? &record : nullptr;
+}
+
+outcome pool_core::take(ticket task) {
+    lock held{mutex_};
+    outcome result;
+    if (task_record* const record = find(task)) {
+        const ring::slot_word word = ring_->word(task.position);
+        result = collect(*record, word);
+        free_record(*record, word);
+    } else if (const auto kept = harvested_.find(task.position); kept != harvested_.end()) {
+        result = std::move(kept->second);
+        harvested_.erase(kept);
+    }
+    if (result.failure_) ++tallies_.failed;
+    reference_dropped(held);
+    return result;
+}
+
+outcome pool_core::collect(task_record& record, ring::slot_word word) {
+    outcome result;
+    if (record.failure) {
+        result.failure_ = std::exchange(record.failure, nullptr);
+    } else if (word.state() == ring::state::done &&
+               ring::distance(record.position, word.seq()) == 0) {
+        read_result(record, word, result);
+    } else {
+        result.failure_ = std::make_exception_ptr(
+            decode_error("task " + std::to_string(record.position) +
+                         ": its slot was overwritten by a worker gone wild"));
+    }
+    return result;
+}
+
+namespace {
+
+std::exception_ptr not_a_result(const task_record& record, const char* why) {
+    return std::make_exception_ptr(
+        decode_error("result of task " + std::to_string(record.position) + ": " + why));
+}
+
+}  // namespace
+
+void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
+    const ring::slot& slot = ring_->at(record.position);
+    const auto [size, kind] =
+        ring::description::unpack(slot.description.load(std::memory_order_relaxed));
+    switch (kind) {
+        case ring::payload_kind::inlined:
+        case ring::payload_kind::exception:
+            if (size > slot.payload.size()) {
+                into.failure_ = not_a_result(record, "an inline payload larger than its slot");
+                return;
+            }
+            std::memcpy(into.inline_.data(), slot.payload.data(), size);
+            into.size_ = size;
+            break;
+        case ring::payload_kind::block:
+        case ring::payload_kind::exception_block:
+            into.failure_ = read_block(record, word, size, into);
+            if (into.failure_) return;
+            break;
+        case ring::payload_kind::no_memory:
+            into.failure_ = std::make_exception_ptr(payload_too_large(
+                "result of task " + std::to_string(record.position) + ": no room for " +
+                std::to_string(size) + " bytes in the memory budget of " +
+                std::to_string(budget_->limit()) + " bytes"));
+            return;
+        default:
+            into.failure_ = not_a_result(record, "a payload of no known kind");
+            return;
+    }
+    if (kind == ring::payload_kind::exception || kind == ring::payload_kind::exception_block) {
+        into.failure_ = decode_exception(into.bytes());
+    }
+}
+
+std::exception_ptr pool_core::read_block(const task_record& record, ring::slot_word word,
+                                         std::uint64_t size, outcome& into) {
+    std::uint64_t offset = 0;
+    std::memcpy(&offset, ring_->at(record.position).payload.data(), sizeof offset);
+    const unsigned seat = word.owner() - 1;
+    if (seat >= roster_.all().size()) return not_a_result(record, "a commit by no worker");
+    const auto part = region_->results(seat);
+    // A block lies in the part of the worker that committed it, and nowhere else.
+    const auto payload =
+        memory::checked_result(part, offset - region_->offset_of(part.data()), size);
+    if (!payload) return not_a_result(record, "a block outside of its worker's part");
+    into.core_ = this;
+    into.block_ = payload->data();
+    into.size_ = payload->size();
+    held_results_[seat].fetch_add(1, std::memory_order_relaxed);
+    blocks_out_.fetch_add(1, std::memory_order_relaxed);
+    return nullptr;
+}
+
+// ---- slots
+
+bool pool_core::may_be_written(ring::slot_word word) {
+    const unsigned owner = word.owner();
+    if (word.state() == ring::state::done || owner == 0 || !roster_.is_alive(owner - 1))
+        return false;
+    const process::worker_entry& worker = roster_.at(owner - 1);
+    // Condemned for another run since: then it had left this one.
+    if (!ring::same_attempt(worker.condemned_for, word)) return false;
+    const process::journal& notes = control_->journal_of(owner - 1);
+    const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
+    return left.bits() == 0 || !ring::same_attempt(left, word);
+}
+
+void pool_core::free_record(task_record& record, ring::slot_word word) {
+    if (may_be_written(word)) {
+        if (!record.quarantined) quarantined_.push_back(record.position);
+        record.quarantined = true;
+        return;
+    }
+    if (record.arguments) arguments_->release(record.arguments);
+    record.arguments = {};
+    record.failure = nullptr;
+    record.in_use = false;
+    record.quarantined = false;
+    if (record.timeout.count() > 0 && --timed_tasks_ == 0) {
+        shortest_timeout_ = std::chrono::nanoseconds::max();
+    }
+    --in_ring_;
+    ring_->free(record.position);
+}
+
+void pool_core::end_quarantine() {
+    std::erase_if(quarantined_, [this](std::uint64_t position) {
+        task_record& record = record_at(position);
+        free_record(record, ring_->word(position));
+        return !record.in_use;
+    });
+}
+
+void pool_core::harvest(task_record& record, ring::slot_word word) {
+    if (record.quarantined) {
+        end_quarantine();
+        return;
+    }
+    outcome result = collect(record, word);
+    if (!record.abandoned) harvested_.emplace(record.position, std::move(result));
+    free_record(record, word);
+}
+
+bool pool_core::harvest_all() {
+    bool gave_arguments_back = false;
+    for (task_record& record : records_) {
+        if (!record.in_use) continue;
+        const ring::slot_word word = ring_->word(record.position);
+        if (!word.is_terminal()) continue;
+        const bool had_arguments{record.arguments};
+        harvest(record, word);
+        gave_arguments_back |= had_arguments && !record.in_use;
+    }
+    return gave_arguments_back;
+}
+
+void pool_core::wait_for_oldest(lock& held) {
+    std::optional<ticket> oldest;
+    for (const task_record& record : records_) {
+        if (!record.in_use || record.quarantined) continue;
+        if (!oldest || record.position < oldest->position) oldest = ticket{record.position};
+    }
+    held.unlock();
+    if (oldest) {
+        static_cast<void>(wait(*oldest, base::monotonic::now() + longest_sleep));
+    } else {
+        std::this_thread::yield();
+    }
+    held.lock();
+    end_quarantine();
+    check_open();
+}
+
+void pool_core::abandon(ticket task) noexcept {
+    outcome dropped;  // destroyed last, without the lock
+    lock held{mutex_};
+    if (task_record* const record = find(task)) {
+        const ring::slot_word word = ring_->word(task.position);
+        if (word.is_terminal()) {
+            dropped = collect(*record, word);
+            free_record(*record, word);
+        } else {
+            record->abandoned = true;
+            abandoned_.push_back(task.position);
+        }
+    } else if (auto kept = harvested_.extract(task.position)) {
+        dropped = std::move(kept.mapped());
+    }
+    reference_dropped(held);
+}
+
+void pool_core::sweep_abandoned() {
+    // A few at a time, so that no submission pays for all.
+    for (int i = 0; i < 4 && !abandoned_.empty(); ++i) {
+        const std::size_t at = next_position_ % abandoned_.size();
+        const std::uint64_t position = abandoned_[at];
+        if (task_record* const record = find({position})) {
+            const ring::slot_word word = ring_->word(position);
+            if (!word.is_terminal()) return;
+            harvest(*record, word);
+        }
+        abandoned_[at] = abandoned_.back();
+        abandoned_.pop_back();
+    }
+}
+
+// ---- blocks
+
+// No lock here, because results are also dropped with the lock held; so counts are atomic. The
+// host's own counters, in private memory: nobody dies with them.
+void pool_core::release_block(std::byte* payload) noexcept {
+    const unsigned seat = region_->seat_of(payload);
+    memory::release_result(payload);
+    if (held_results_[seat].fetch_sub(1, std::memory_order_acq_rel) == 1) wake_monitor();
+    blocks_out_.fetch_sub(1, std::memory_order_acq_rel);
+    if (orphaned_.load(std::memory_order_acquire)) {
+        lock held{mutex_};
+        reference_dropped(held);
+    }
+}
+
+void pool_core::vacate(process::worker_entry& worker) {
+    region_->release(region_->results(worker.seat));
+    budget_->forget(worker.seat);
+    roster_.vacate(worker.seat);
+}
+
+void pool_core::reference_dropped(lock& held) noexcept {
+    if (!orphaned_ || in_ring_ != 0 || !harvested_.empty() ||
+        blocks_out_.load(std::memory_order_acquire) != 0) {
+        return;
+    }
+    held.unlock();
+    delete this;
+}
+
+outcome::outcome(outcome&& other) noexcept
+    : core_(std::exchange(other.core_, nullptr)),
+      block_(std::exchange(other.block_, nullptr)),
+      size_(other.size_),
+      failure_(std::move(other.failure_)) {
+    if (block_ == nullptr) std::memcpy(inline_.data(), other.inline_.data(), inline_.size());
+}
+
+outcome& outcome::operator=(outcome&& other) noexcept {
+    if (this != &other) {
+        this->~outcome();
+        new (this) outcome(std::move(other));
+    }
+    return *this;
+}
+
+outcome::~outcome() {
+    if (block_ == nullptr) return;
+    if (core_ != nullptr) {
+        core_->release_block(block_);
+    } else {
+        ::operator delete[](block_, std::align_val_t{payload_alignment});
+    }
+}
+
+std::span<const std::byte> outcome::bytes() const {
+    if (failure_) std::rethrow_exception(failure_);
+    return {block_ != nullptr ? block_ : inline_.data(), size_};
+}
+
+}  // namespace prefork::detail

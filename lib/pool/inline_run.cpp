@@ -1,0 +1,60 @@
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "codec/exception_codec.hpp"
+#include "pool/core.hpp"
+
+// The same task here: the gate is shut, the caller is itself a task, or there is no room. The same
+// bytes go through the same invoker, so results and errors are the same too.
+
+namespace prefork::detail {
+namespace {
+
+struct free_bytes {
+    void operator()(std::byte* bytes) const noexcept {
+        ::operator delete[](bytes, std::align_val_t{payload_alignment});
+    }
+};
+using aligned_bytes = std::unique_ptr<std::byte[], free_bytes>;
+
+aligned_bytes make_bytes(std::size_t size) {
+    return aligned_bytes{new (std::align_val_t{payload_alignment}) std::byte[size]};
+}
+
+class private_sink final : public result_sink {
+  public:
+    std::byte* allocate(std::size_t size) override {
+        size_ = size;
+        bytes_ = make_bytes(size);
+        return bytes_.get();
+    }
+    aligned_bytes bytes_;
+    std::size_t size_ = 0;
+};
+
+}  // namespace
+
+ticket pool_core::run_inline(const call& what) {
+    outcome result;
+    private_sink sink;
+    try {
+        const aligned_bytes payload = make_bytes(what.size);
+        what.write(what.encoder, payload.get());
+        what.function({payload.get(), what.size}, sink);
+        result.size_ = sink.size_;
+        if (sink.size_ > 0) result.block_ = sink.bytes_.release();
+    } catch (...) {
+        // By way of bytes as from a worker, so that the caller sees the same exception.
+        const std::string thrown = encode_current_exception(64 * 1024);
+        result.failure_ = decode_exception(std::as_bytes(std::span{thrown}));
+    }
+    lock held{mutex_};
+    ++tallies_.submitted;
+    ++tallies_.inlined;
+    const ticket made{next_inline_++};
+    harvested_.emplace(made.position, std::move(result));
+    return made;
+}
+
+}  // namespace prefork::detail

@@ -1,0 +1,250 @@
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "base/signal_mask.hpp"
+#include "base/system_call.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+
+// The host's one thread: it sleeps until a worker dies, a deadline passes or somebody writes to
+// wake_fd_, and then asks settle.cpp and the roster what is to be done. Nothing happens here while
+// all is well.
+
+namespace prefork::detail {
+namespace {
+
+// Failed starts in a row, with no worker left, after which the pool gives up.
+constexpr unsigned hopeless_starts = 6;
+// Fork servers in the life of a pool: they die by a stranger's hand only.
+constexpr unsigned most_server_restarts = 100;
+constexpr std::chrono::milliseconds memory_interval{100};
+
+// Resident minus shared, in bytes; 0 when the process is gone.
+std::uint64_t private_memory(pid_t pid) {
+    const std::string text = base::read_small_file("/proc/" + std::to_string(pid) + "/statm");
+    unsigned long resident = 0;
+    unsigned long shared = 0;
+    if (std::sscanf(text.c_str(), "%*u %lu %lu", &resident, &shared) != 2) return 0;
+    return (resident - std::min(resident, shared)) *
+           static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+void pool_core::wake_monitor() noexcept {
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(wake_fd_.get(), &one, sizeof one));
+}
+
+void pool_core::run_monitor() {
+    lock held{mutex_};
+    while (!stopping_) {
+        const base::time_point now = base::monotonic::now();
+        look_at_tasks(now);
+        look_at_memory(now);
+        start_due_workers(now);
+        if (gate_) gate_->sample(now);
+        for (process::worker_entry& each : roster_.all()) {
+            if (each.phase == process::phase::pinned &&
+                held_results_[each.seat].load(std::memory_order_acquire) == 0) {
+                vacate(each);
+            }
+        }
+        const base::time_point next = next_look(now);
+        pollfd watched[] = {{wake_fd_.get(), POLLIN, 0},
+                            {server_ ? server_->socket() : -1, POLLIN, 0},
+                            {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+        held.unlock();
+        timespec bound{};
+        if (next != base::never) {
+            const auto left = std::max(next - base::monotonic::now(), base::nanoseconds(0)).count();
+            bound = {static_cast<time_t>(left / 1'000'000'000),
+                     static_cast<long>(left % 1'000'000'000)};
+        }
+        ::ppoll(watched, 3, next == base::never ? nullptr : &bound, nullptr);
+        if (watched[0].revents != 0) {
+            std::uint64_t drained = 0;
+            static_cast<void>(::read(wake_fd_.get(), &drained, sizeof drained));
+        }
+        held.lock();
+        while (server_) {
+            auto message = server_->receive();
+            if (!message) break;
+            handle(std::move(*message));
+        }
+        if (watched[2].revents != 0 && !stopping_) server_ended();
+    }
+}
+
+void pool_core::handle(process::received&& got) {
+    const process::message& what = got.what;
+    if (what.seat >= roster_.all().size()) return;
+    process::worker_entry& worker = roster_.at(what.seat);
+    switch (what.kind) {
+        case process::message_kind::forked:
+            if (worker.phase != process::phase::starting) return;
+            worker.pid = what.pid;
+            worker.pidfd = std::move(got.pidfd);
+            return;
+        case process::message_kind::started:
+            roster_.started(what.seat);
+            worker.memory_at_start = private_memory(worker.pid);
+            return;
+        case process::message_kind::start_failed:
+            if (first_start_failure_.empty()) first_start_failure_ = what.text;
+            return;
+        case process::message_kind::fork_failed:
+            if (first_start_failure_.empty()) {
+                first_start_failure_ = "fork: " + std::string(::strerrordesc_np(what.code));
+            }
+            worker_ended(what.seat, {});
+            return;
+        case process::message_kind::reaped:
+            if (roster_.is_alive(what.seat) && worker.pid == what.pid) {
+                worker_ended(what.seat, {what.code, what.status});
+            }
+            return;
+    }
+}
+
+void pool_core::worker_ended(unsigned seat, const process::death& how) {
+    process::worker_entry& worker = roster_.at(seat);
+    const bool was_running = worker.phase == process::phase::running;
+    const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0;
+    const auto running = control_->journal_of(seat).running.load(std::memory_order_acquire);
+    report_.retire(control_->journal_of(seat).counts);
+    roster_.ended(seat, base::monotonic::now(), in_peace && running == 0);
+    settle_death(worker, how);
+    if (was_running && !(in_peace && running == 0)) ++tallies_.lost_workers;
+    if (held_results_[seat].load(std::memory_order_acquire) == 0) vacate(worker);
+    if (!monitor_.joinable() || stopping_)
+        return;  // construction looks for itself; the end needs no more
+    if (roster_.running() == 0 && roster_.failures_in_a_row() >= hopeless_starts) {
+        broken_ = "pool '" + options_.name + "': workers can't be started: " +
+                  (first_start_failure_.empty() ? "they end at once" : first_start_failure_);
+        fail_everything(broken_);
+    }
+}
+
+void pool_core::start_due_workers(base::time_point now) {
+    if (stopping_ || !server_ || !broken_.empty()) return;
+    for (process::worker_entry& each : roster_.all()) {
+        if (each.phase == process::phase::starting && each.pidfd &&
+            now - each.since > options_.worker_start_timeout) {
+            if (first_start_failure_.empty()) {
+                first_start_failure_ = "on_worker_start took longer than worker_start_timeout";
+            }
+            base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+        }
+    }
+    for (const unsigned index : roster_.due(now)) {
+        const auto seat = roster_.begin_start(index, now);
+        if (!seat) return;
+        reset_seat(*seat);
+        server_->fork_worker(*seat, index);
+    }
+}
+
+void pool_core::reset_seat(unsigned seat) {
+    process::journal& notes = control_->journal_of(seat);
+    for (auto* word : {&notes.running, &notes.started, &notes.left}) {
+        word->store(0, std::memory_order_relaxed);
+    }
+    notes.counts.reset();
+}
+
+void pool_core::look_at_tasks(base::time_point now) {
+    next_deadline_ = base::never;
+    if (timed_tasks_ > 0) next_deadline_ = base::deadline_after(now, shortest_timeout_);
+    const std::uint64_t ticks = base::ticks();
+    const double scale = scale_.ns_per_tick();
+    for (process::worker_entry& each : roster_.all()) {
+        if (!roster_.is_alive(each.seat)) continue;
+        if (each.kill_at <= now) finish_condemned(each);
+        next_deadline_ = std::min(next_deadline_, each.kill_at);
+        if (timed_tasks_ == 0) continue;
+        const process::journal& notes = control_->journal_of(each.seat);
+        const ring::slot_word running{notes.running.load(std::memory_order_acquire)};
+        if (running.bits() == 0) continue;
+        task_record& record = record_at(running.seq());
+        const ring::slot_word word = ring_->word(record.position);
+        if (!record.in_use || record.timeout.count() == 0 || !ring::same_attempt(word, running) ||
+            word.state() != ring::state::claimed) {
+            continue;
+        }
+        const auto ran = std::chrono::nanoseconds(static_cast<std::int64_t>(
+            static_cast<double>(ticks - notes.started.load(std::memory_order_relaxed)) * scale));
+        if (ran < record.timeout) {
+            next_deadline_ = std::min(next_deadline_, now + (record.timeout - ran));
+            continue;
+        }
+        const auto ms = std::chrono::duration<double, std::milli>(record.timeout).count();
+        char text[96];
+        std::snprintf(text, sizeof text, "task %llu ran for longer than its timeout of %g ms",
+                      static_cast<unsigned long long>(record.position), ms);
+        if (give_up(record, ring::state::timed_out, std::make_exception_ptr(task_timeout(text)),
+                    killer::timeout)) {
+            ++tallies_.timeouts;
+            next_deadline_ = std::min(next_deadline_, each.kill_at);
+        }
+    }
+    end_quarantine();
+}
+
+void pool_core::look_at_memory(base::time_point now) {
+    if (options_.worker_memory_limit == 0 || now < next_memory_look_) return;
+    next_memory_look_ = now + memory_interval;
+    for (process::worker_entry& each : roster_.all()) {
+        if (each.phase != process::phase::running || !each.pidfd) continue;
+        if (private_memory(each.pid) <= each.memory_at_start + options_.worker_memory_limit)
+            continue;
+        each.killed_by = killer::memory_limit;
+        base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+    }
+}
+
+base::time_point pool_core::next_look(base::time_point now) {
+    base::time_point next = std::min(next_deadline_, roster_.next_due());
+    if (!broken_.empty() || !server_) next = next_deadline_;
+    if (options_.worker_memory_limit != 0) next = std::min(next, next_memory_look_);
+    for (const process::worker_entry& each : roster_.all()) {
+        if (each.phase == process::phase::starting) {
+            next = std::min(next, base::deadline_after(each.since, options_.worker_start_timeout) +
+                                      std::chrono::milliseconds(1));
+        }
+    }
+    if (gate_) next = std::min(next, now + std::chrono::seconds(1));
+    return next;
+}
+
+// Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
+// other death, only that nobody knows any more how they ended.
+void pool_core::server_ended() {
+    for (process::worker_entry& each : roster_.all()) {
+        if (!roster_.is_alive(each.seat)) continue;
+        if (each.pidfd) {
+            ::kill(-each.pid,
+                   SIGKILL);  // its group: grandchildren have no other parent's death to die of
+            static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
+        }
+        each.killed_by = killer::stranger;
+        worker_ended(each.seat, {});
+    }
+    server_.reset();
+    try {
+        if (++server_restarts_ > most_server_restarts)
+            throw pool_broken("its fork server keeps dying");
+        make_server();
+    } catch (const std::exception& e) {
+        broken_ = "pool '" + options_.name + "' can make no workers: " + e.what();
+        fail_everything(broken_);
+    }
+}
+
+}  // namespace prefork::detail

@@ -1,0 +1,277 @@
+#include "prefork/pool.hpp"
+
+#include <dlfcn.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "base/signal_mask.hpp"
+#include "base/system_call.hpp"
+#include "gate/usable_cpus.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+#include "process/child_setup.hpp"
+#include "process/identity.hpp"
+#include "process/worker_loop.hpp"
+
+// Construction and destruction: the order of things, and nothing else.
+
+namespace prefork::detail {
+namespace {
+
+constexpr unsigned most_workers = 255;
+constexpr std::size_t most_waiting = 1'000'000;
+constexpr unsigned most_retries = 1000;
+// What a worker looks for its next task before it sleeps: longer than a round trip by way of the
+// kernel (4–70 µs, design.md §3), short enough not to matter.
+constexpr base::nanoseconds spin_time{50'000};
+
+[[noreturn]] void senseless(const char* option, const std::string& value,
+                            const std::string& limit) {
+    throw std::invalid_argument(std::string("prefork::pool_options::") + option + " is " + value +
+                                ": " + limit);
+}
+
+void check_duration(const char* option, std::chrono::nanoseconds value, bool zero_allowed) {
+    if (value.count() < 0 || (!zero_allowed && value.count() == 0)) {
+        senseless(option, std::to_string(value.count()) + " ns",
+                  zero_allowed ? "it can't be negative" : "it must be positive");
+    }
+}
+
+void check(const pool_options& options) {
+    if (options.workers > most_workers && options.workers != inline_workers) {
+        senseless("workers", std::to_string(options.workers),
+                  "at most " + std::to_string(most_workers) + ", or inline_workers");
+    }
+    if (options.max_load_average && !(*options.max_load_average >= 0)) {
+        senseless("max_load_average", std::to_string(*options.max_load_average),
+                  "it can't be negative or not a number");
+    }
+    if (options.memory_budget != 0 && options.memory_budget < sizeof(ring::slot)) {
+        senseless("memory_budget", std::to_string(options.memory_budget),
+                  "at least a slot of " + std::to_string(sizeof(ring::slot)) + " bytes, or 0");
+    }
+    if (options.queue_limit == 0 || options.queue_limit > most_waiting) {
+        senseless("queue_limit", std::to_string(options.queue_limit),
+                  "1 to " + std::to_string(most_waiting));
+    }
+    check_duration("timeout", options.timeout, true);
+    check_duration("grace", options.grace, true);
+    check_duration("worker_start_timeout", options.worker_start_timeout, false);
+    if (options.retries > most_retries) {
+        senseless("retries", std::to_string(options.retries),
+                  "at most " + std::to_string(most_retries));
+    }
+    for (const int fd : options.keep_fds) {
+        if (fd < 0) senseless("keep_fds", std::to_string(fd), "not a descriptor");
+    }
+}
+
+// The run-time calls, because the environment variables were read long before the fork. Looked up
+// by name: whoever doesn't link them doesn't have them.
+void limit_inner_threads(unsigned threads) {
+    for (const char* name : {"omp_set_num_threads", "openblas_set_num_threads",
+                             "MKL_Set_Num_Threads", "blis_thread_set_num_threads"}) {
+        if (void* const symbol = ::dlsym(RTLD_DEFAULT, name)) {
+            reinterpret_cast<void (*)(int)>(symbol)(static_cast<int>(threads));
+        }
+    }
+}
+
+}  // namespace
+
+pool_core::pool_core(const pool_options& options) : options_(options) {
+    check(options);
+    const char* const from_environment = std::getenv("PREFORK_WORKERS");
+    inline_only_ = options.workers == inline_workers ||
+                   process::current_role() == process::role::worker ||
+                   (from_environment != nullptr && std::strcmp(from_environment, "inline") == 0);
+    const auto mask = gate::process_affinity();
+    const gate::cpu_limits limits = gate::read_cpu_limits("", static_cast<unsigned>(mask.size()));
+    usable_cpus_ = limits.usable;
+    if (options_.workers == 0) options_.workers = std::min(usable_cpus_, most_workers);
+    if (inline_only_) options_.workers = 0;
+    description_ = "pool '" + options_.name + "': " + std::to_string(options_.workers) +
+                   " workers, " + std::to_string(usable_cpus_) + " usable CPUs\n";
+    for (const std::string& note : limits.notes) description_ += "  " + note + "\n";
+    if (inline_only_) {
+        description_ += "  every task runs in the caller\n";
+        return;
+    }
+    if (const unsigned threads = base::thread_count(); threads > 1) {
+        description_ +=
+            "  " + std::to_string(threads - 1) +
+            " other threads ran at the fork: what they had locked stays locked in workers\n";
+    }
+    if (options_.max_load_average) gate_.emplace(*options_.max_load_average, usable_cpus_);
+    make_memory();
+    wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
+    functions_.emplace();
+    make_server();
+    start_workers();
+    const base::all_signals_blocked
+        no_signals;  // inherited by the monitor: the host's handlers are not its
+    monitor_ = std::thread([this] { run_monitor(); });
+}
+
+pool_core::~pool_core() { server_.reset(); }
+
+void pool_core::make_memory() {
+    const unsigned workers = options_.workers;
+    // A dead worker's seat is taken until its last result is released, so there are more of them.
+    const unsigned seats = std::min(workers * 2 + 8, ring::slot_word::max_seats);
+    const std::size_t slots = std::bit_ceil(options_.queue_limit + workers + 1);
+    region_ = std::make_unique<memory::region>(memory::region_request{
+        .control_bytes = process::control::bytes(seats),
+        .ring_bytes = slots * sizeof(ring::slot),
+        .seats = seats,
+    });
+    control_.emplace(region_->control(), seats);
+    const std::uint64_t limit =
+        options_.memory_budget != 0 ? options_.memory_budget : memory::default_budget();
+    budget_.emplace(control_->budget_words(), limit);
+    ring::sleepers beds{control_->hints(), control_->beds()};
+    beds.prepare_for(seats);
+    ring_.emplace(control_->hints(),
+                  std::span{reinterpret_cast<ring::slot*>(region_->ring().data()), slots}, beds);
+    pages_.emplace(*region_, *budget_, seats);
+    arguments_.emplace(region_->arguments(), *pages_);
+    records_ = std::vector<task_record>(slots);
+    held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);
+    roster_ = process::roster{workers, seats};
+    description_ += "  memory budget of " + std::to_string(limit >> 20) + " MiB, " +
+                    std::to_string(slots) + " slots\n";
+}
+
+void pool_core::make_server() {
+    process::fork_server_options how;
+    how.name = options_.name;
+    how.keep_fds = options_.keep_fds;
+    how.keep_fds.push_back(region_->fd());
+    how.prepare = [cpus = gate::process_affinity()] { gate::set_affinity(cpus); };
+    how.worker_main = [this](const process::worker_start& start) { return run_worker(start); };
+    server_ = std::make_unique<process::fork_server>(how);
+}
+
+int pool_core::run_worker(const process::worker_start& start) {
+    process::become_worker();
+    if (const int error = region_->become_worker(start.seat); error != 0) {
+        process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
+        return 1;
+    }
+    const unsigned threads = options_.inner_threads != 0
+                                 ? options_.inner_threads
+                                 : std::max(1u, usable_cpus_ / options_.workers);
+    limit_inner_threads(threads);
+    process::worker_loop_options how;
+    how.seat = start.seat;
+    // All CPUs but one may have a worker that looks for work; with more, the kernel would put a
+    // spinner before whoever has the work.
+    if (options_.idle == idle::spin) how.spin = std::chrono::hours(1);
+    if (options_.idle == idle::adaptive && start.index + 1 < usable_cpus_) how.spin = spin_time;
+    if (const std::uint64_t tasks = options_.max_tasks_per_worker; tasks != 0) {
+        // Spread over an eighth by a hash of the seat's number: Knuth's multiplicative constant.
+        const std::uint64_t spread = std::max<std::uint64_t>(tasks / 8, 1);
+        how.max_tasks = std::max<std::uint64_t>(1, tasks - (start.seat * 2654435761u) % spread);
+    }
+    process::worker_loop loop{*region_, *control_, *ring_, *budget_, how};
+    try {
+        if (options_.on_worker_start) options_.on_worker_start();
+    } catch (const std::exception& e) {
+        process::report_start_failed(start, std::string("on_worker_start threw: ") + e.what());
+        return 1;
+    } catch (...) {
+        process::report_start_failed(start, "on_worker_start threw");
+        return 1;
+    }
+    process::limit_data(options_.worker_memory_limit);
+    process::report_started(start);
+    loop.run();
+    if (options_.on_worker_exit) options_.on_worker_exit();
+    return 0;
+}
+
+void pool_core::start_workers() {
+    const base::time_point began = base::monotonic::now();
+    const base::time_point deadline = base::deadline_after(began, options_.worker_start_timeout);
+    std::unique_lock held{mutex_};
+    start_due_workers(began);
+    while (roster_.running() < options_.workers) {
+        if (!base::wait_readable(server_->socket(), deadline)) {
+            throw worker_start_failed("pool '" + options_.name +
+                                      "': on_worker_start took longer than worker_start_timeout");
+        }
+        while (auto message = server_->receive()) handle(std::move(*message));
+        const bool ended = roster_.next_due() != base::never;
+        if (ended || !first_start_failure_.empty() || base::pidfd_ended(server_->pidfd())) {
+            throw worker_start_failed("pool '" + options_.name + "': " +
+                                      (first_start_failure_.empty()
+                                           ? "a worker ended before it had started"
+                                           : first_start_failure_));
+        }
+    }
+}
+
+// ---- what the headers call
+
+void check_options(const call_options& how) {
+    if (how.timeout.count() < 0)
+        senseless("timeout", std::to_string(how.timeout.count()) + " ns", "it can't be negative");
+    if (how.retries > most_retries) {
+        senseless("retries", std::to_string(how.retries),
+                  "at most " + std::to_string(most_retries));
+    }
+}
+
+pool_core& core_of(pool& of) noexcept { return *of.core_; }
+call_options options_of(pool_core& core) noexcept {
+    return {core.options().timeout, core.options().retries, false};
+}
+unsigned workers_of(pool_core& core) noexcept { return core.options().workers; }
+bool gate_open(pool_core& core, const double* limit) { return core.gate_open(limit); }
+ticket submit(pool_core& core, const call& what, const call_options& how) {
+    return core.submit(what, how);
+}
+bool is_ready(pool_core& core, ticket task) { return core.is_ready(task); }
+bool wait(pool_core& core, ticket task, time_point deadline) { return core.wait(task, deadline); }
+outcome take(pool_core& core, ticket task) { return core.take(task); }
+void abandon(pool_core& core, ticket task) noexcept { core.abandon(task); }
+bool cancel(pool_core& core, ticket task) { return core.cancel(task); }
+
+void throw_wait_timeout(std::chrono::nanoseconds waited) {
+    throw wait_timeout(
+        "no result within " +
+        std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(waited).count()) +
+        " ms; the task goes on");
+}
+void throw_no_result() {
+    throw std::invalid_argument(
+        "prefork::future: its result was fetched before, or it never had one");
+}
+void throw_group_collected() {
+    throw group_collected("prefork::task_group: its results were fetched before");
+}
+
+}  // namespace prefork::detail
+
+namespace prefork {
+
+pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) {}
+pool::~pool() { detail::pool_core::close(core_); }
+std::size_t pool::cancel_all() { return core_->cancel_waiting(); }
+std::size_t pool::kill_all() { return core_->kill_running(); }
+void pool::drain() { core_->drain(); }
+bool pool::shutdown(std::chrono::nanoseconds bound) { return core_->shutdown(bound); }
+pool_stats pool::stats() const { return core_->stats(); }
+bool pool::healthy() const { return core_->healthy(); }
+std::string pool::describe() const { return core_->describe(); }
+
+}  // namespace prefork

@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <cstdio>
+#include <string>
+
+#include "pool/core.hpp"
+
+namespace prefork::detail {
+
+pool_stats pool_core::stats() {
+    lock held{mutex_};
+    const double scale = scale_.ns_per_tick();
+    const base::time_point now = base::monotonic::now();
+    pool_stats all;
+    stats::sums total = report_.gone();
+    for (const process::worker_entry& each : roster_.all()) {
+        if (each.phase != process::phase::running) continue;
+        const stats::sums one = stats::sums::of(control_->journal_of(each.seat).counts);
+        total += one;
+        all.workers.push_back(
+            {each.index, each.pid, one.count,
+             stats::durations(one.count, one.run_sum, one.run_min, one.run_max, scale),
+             stats::busy_fraction(one.run_sum, scale, now - each.since)});
+    }
+    std::sort(all.workers.begin(), all.workers.end(),
+              [](const worker_stats& a, const worker_stats& b) { return a.index < b.index; });
+    all.submitted = tallies_.submitted;
+    all.completed = total.count;
+    all.failed = tallies_.failed;
+    all.inlined = tallies_.inlined;
+    all.retried = tallies_.retried;
+    all.lost_workers = tallies_.lost_workers;
+    all.timeouts = tallies_.timeouts;
+    all.run_time =
+        stats::durations(total.count, total.run_sum, total.run_min, total.run_max, scale);
+    all.queue_time =
+        stats::durations(total.count, total.queue_sum, total.queue_min, total.queue_max, scale);
+    const std::chrono::nanoseconds life = now - made_at_;
+    all.rate = life.count() > 0
+                   ? static_cast<double>(total.count) * 1e9 / static_cast<double>(life.count())
+                   : 0;
+    all.busy = stats::busy_fraction(total.run_sum, scale, life * std::max(roster_.workers(), 1u));
+    return all;
+}
+
+bool pool_core::healthy() {
+    lock held{mutex_};
+    if (inline_only_) return !closing_;
+    return broken_.empty() && !closing_ && roster_.running() == roster_.workers();
+}
+
+std::string pool_core::describe() {
+    lock held{mutex_};
+    std::string text = description_;
+    if (!broken_.empty()) text += broken_ + "\n";
+    return text;
+}
+
+bool pool_core::gate_open(const double* max_load_average) {
+    const std::optional<double> limit = max_load_average != nullptr
+                                            ? std::optional<double>{*max_load_average}
+                                            : options_.max_load_average;
+    if (!limit) return true;
+    if (max_load_average != nullptr || !gate_) return gate::is_open(*limit, usable_cpus_);
+    return gate_->open();
+}
+
+}  // namespace prefork::detail

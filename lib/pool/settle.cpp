@@ -1,0 +1,216 @@
+#include <sys/wait.h>
+
+#include <csignal>
+#include <cstring>
+#include <string>
+
+#include "base/fail_point.hpp"
+#include "base/futex.hpp"
+#include "base/system_call.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+
+// What becomes of a task whose worker is gone or late, or that is given up. The host alone settles,
+// with its mutex held, and everything ends when the host ends: nothing here has to survive its own
+// death.
+
+namespace prefork::detail {
+namespace {
+
+std::string name_of_end(const process::death& how) {
+    if (how.code == CLD_EXITED) return "exited with status " + std::to_string(how.status);
+    if (how.code == 0) return "ended";
+    const char* const name = ::sigabbrev_np(how.status);
+    return name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(how.status);
+}
+
+killer who_killed(const process::worker_entry& worker, const process::death& how) {
+    if (worker.killed_by != killer::none) return worker.killed_by;
+    // Nobody sends himself a SIGKILL.
+    return how.code != CLD_EXITED && how.status == SIGKILL ? killer::stranger : killer::none;
+}
+
+}  // namespace
+
+// ---- one task
+
+bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state as,
+                         const std::exception_ptr& failure) {
+    if (!ring_->change(record.position, word, word.with(as))) return false;
+    record.failure = failure;
+    if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), 1);
+    return true;
+}
+
+bool pool_core::give_up(task_record& record, ring::state as, const std::exception_ptr& failure,
+                        killer by) {
+    ring::slot_word word = ring_->word(record.position);
+    while (word.state() == ring::state::ready || word.state() == ring::state::claimed) {
+        if (!end_task(record, word, as, failure)) continue;  // `word` is what it holds now
+        const unsigned owner = word.owner();
+        if (word.state() == ring::state::claimed && owner != 0 && roster_.is_alive(owner - 1)) {
+            condemn(roster_.at(owner - 1), word, by);
+        }
+        return true;
+    }
+    return false;
+}
+
+bool pool_core::cancel(ticket task) {
+    lock held{mutex_};
+    task_record* const record = find(task);
+    if (record == nullptr) return false;
+    return give_up(*record, ring::state::cancelled,
+                   std::make_exception_ptr(cancelled("the task was cancelled")), killer::pool);
+}
+
+std::size_t pool_core::cancel_waiting() {
+    lock held{mutex_};
+    const auto failure =
+        std::make_exception_ptr(cancelled("the task was cancelled by cancel_all()"));
+    std::size_t count = 0;
+    for (task_record& record : records_) {
+        if (!record.in_use || record.quarantined) continue;
+        ring::slot_word word = ring_->word(record.position);
+        while (word.state() == ring::state::ready) {
+            if (!end_task(record, word, ring::state::cancelled, failure)) continue;
+            ++count;
+            break;
+        }
+    }
+    return count;
+}
+
+std::size_t pool_core::kill_running() {
+    lock held{mutex_};
+    const auto failure = std::make_exception_ptr(cancelled("the task was ended by kill_all()"));
+    std::size_t count = 0;
+    for (task_record& record : records_) {
+        if (!record.in_use || record.quarantined) continue;
+        const ring::slot_word word = ring_->word(record.position);
+        if (word.state() != ring::state::claimed) continue;
+        if (!give_up(record, ring::state::cancelled, failure, killer::pool)) continue;
+        ++count;
+        if (!roster_.is_alive(word.owner() - 1)) continue;
+        process::worker_entry& worker = roster_.at(word.owner() - 1);
+        worker.kill_at = base::monotonic::now();  // no grace: that is what was asked for
+        finish_condemned(worker);
+    }
+    return count;
+}
+
+// ---- one worker
+
+void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, killer by) {
+    worker.condemned_for = task;
+    worker.condemned_by = by;
+    worker.kill_at = base::deadline_after(base::monotonic::now(), options_.grace);
+    wake_monitor();
+}
+
+void pool_core::finish_condemned(process::worker_entry& worker) {
+    process::journal& notes = control_->journal_of(worker.seat);
+    const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
+    if (left.bits() != 0 && ring::same_attempt(left, worker.condemned_for)) {
+        worker.kill_at = base::never;  // it has left the task by itself
+        return;
+    }
+    std::uint64_t running = notes.running.load(std::memory_order_acquire);
+    const ring::slot_word now{running};
+    if (running == 0 || !ring::same_attempt(now, worker.condemned_for)) {
+        // Claimed and about to begin, or about to say that it has left: it will be one of the two.
+        worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
+        return;
+    }
+    // Once the journal says `lost`, the worker can't go on to another task, so the kill hits this
+    // one.
+    if (!notes.running.compare_exchange_strong(running, now.with(ring::state::lost).bits(),
+                                               std::memory_order_acq_rel)) {
+        worker.kill_at = base::monotonic::now();
+        return;
+    }
+    worker.killed_by = worker.condemned_by;
+    worker.kill_at = base::never;
+    base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+}
+
+void pool_core::settle_death(process::worker_entry& worker, const process::death& how) {
+    base::fail_point::pass("settle.death");
+    const unsigned owner = worker.seat + 1;
+    for (task_record& record : records_) {
+        if (!record.in_use) continue;
+        const ring::slot_word word = ring_->word(record.position);
+        if (word.owner() != owner) continue;
+        if (word.state() == ring::state::claimed && !record.quarantined) {
+            settle_task_of_dead(record, word, worker, how);
+        } else if (word.state() == ring::state::done) {
+            harvest(record, word);  // counts what it holds of the dead worker's part
+        }
+    }
+    ring_->recover(owner, oldest_unclaimed());
+    end_quarantine();
+}
+
+void pool_core::settle_task_of_dead(task_record& record, ring::slot_word word,
+                                    process::worker_entry& worker, const process::death& how) {
+    const ring::slot_word running{
+        control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
+    const bool begun = running.bits() != 0 && ring::same_attempt(running, word);
+    if (begun) {
+        ++record.lost_runs;
+        if (record.retries_left == 0) {
+            loss details;
+            details.signal = how.code == CLD_EXITED ? 0 : how.status;
+            details.exit_status = how.code == CLD_EXITED ? how.status : 0;
+            details.attempts = record.lost_runs;
+            details.killed_by = who_killed(worker, how);
+            const std::string what =
+                "worker " + std::to_string(worker.index) + " lost: " + name_of_end(how) +
+                " (task " + std::to_string(record.position) + ", attempt " +
+                std::to_string(record.lost_runs) + " of " + std::to_string(record.lost_runs) + ")";
+            const auto failure = details.killed_by == killer::memory_limit
+                                     ? std::make_exception_ptr(memory_exceeded(what, details))
+                                     : std::make_exception_ptr(worker_lost(what, details));
+            while (word.state() == ring::state::claimed &&
+                   !end_task(record, word, ring::state::lost, failure)) {
+            }
+            return;
+        }
+        --record.retries_left;
+        ++tallies_.retried;
+        if (!record.arguments && record.kept) {
+            std::memcpy(ring_->at(record.position).payload.data(), record.kept->data(),
+                        record.size);
+        }
+        fill_slot(record, ring_->at(record.position));
+    }
+    // Not begun: it runs elsewhere, silently, exactly once.
+    while (word.state() == ring::state::claimed && !ring_->put_back(word, word.attempt() + 1)) {
+        word = ring_->word(record.position);
+    }
+}
+
+std::uint64_t pool_core::oldest_unclaimed() {
+    std::uint64_t oldest = next_position_;
+    for (const task_record& record : records_) {
+        if (record.in_use && record.position < oldest &&
+            ring_->word(record.position).state() == ring::state::ready) {
+            oldest = record.position;
+        }
+    }
+    return oldest;
+}
+
+void pool_core::fail_everything(const std::string& why) {
+    const auto failure = std::make_exception_ptr(pool_broken(why));
+    for (task_record& record : records_) {
+        if (record.in_use && !record.quarantined) {
+            static_cast<void>(give_up(record, ring::state::lost, failure, killer::pool));
+        }
+    }
+    // Submitters that wait for room find the pool broken.
+    ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
+    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+}
+
+}  // namespace prefork::detail

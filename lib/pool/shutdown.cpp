@@ -1,0 +1,94 @@
+#include <algorithm>
+
+#include "base/system_call.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+
+// Draining and the end, both bounded in time.
+
+namespace prefork::detail {
+
+void pool_core::drain() {
+    lock held{mutex_};
+    for (std::size_t i = 0; i < records_.size(); ++i) {
+        const task_record& record = records_[i];
+        if (!record.in_use || record.quarantined) continue;
+        const ticket task{record.position};
+        held.unlock();
+        static_cast<void>(wait(task, base::never));
+        held.lock();
+    }
+}
+
+bool pool_core::shutdown(std::chrono::nanoseconds bound) {
+    const base::time_point deadline = deadline_in(bound);
+    if (inline_only_) {
+        closing_ = true;
+        return true;
+    }
+    lock held{mutex_};
+    closing_ = true;
+    bool all_ended = true;
+    for (std::size_t i = 0; i < records_.size() && all_ended; ++i) {
+        if (!records_[i].in_use || records_[i].quarantined) continue;
+        const ticket task{records_[i].position};
+        held.unlock();
+        all_ended = wait(task, deadline);
+        held.lock();
+    }
+    if (stopping_) return all_ended;
+    end_all_tasks();
+    stopping_ = true;
+    control_->flags().closing.store(1, std::memory_order_seq_cst);
+    for (const process::worker_entry& each : roster_.all()) ring_->beds().wake_seat(each.seat);
+    held.unlock();
+    wake_monitor();
+    monitor_.join();
+    wait_for_exits(all_ended ? std::max(deadline, base::monotonic::now() + peaceful_exit)
+                             : base::monotonic::now() + peaceful_exit);
+    held.lock();
+    server_.reset();
+    for (process::worker_entry& each : roster_.all()) {
+        if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
+    }
+    return all_ended;
+}
+
+void pool_core::end_all_tasks() {
+    const auto failure =
+        std::make_exception_ptr(cancelled("pool '" + options_.name + "' was shut down"));
+    for (task_record& record : records_) {
+        if (record.in_use && !record.quarantined) {
+            static_cast<void>(give_up(record, ring::state::cancelled, failure, killer::pool));
+        }
+    }
+}
+
+// Workers leave by themselves, with their exit hooks, unless they are still in a task that was
+// given up or in a hook that doesn't end.
+void pool_core::wait_for_exits(base::time_point deadline) {
+    bool busy = false;
+    for (const process::worker_entry& each : roster_.all()) busy |= each.kill_at != base::never;
+    while (server_ && !busy && base::monotonic::now() < deadline) {
+        const bool any = std::any_of(roster_.all().begin(), roster_.all().end(),
+                                     [&](const auto& each) { return roster_.is_alive(each.seat); });
+        if (!any || base::pidfd_ended(server_->pidfd())) return;
+        static_cast<void>(base::wait_readable(
+            server_->socket(), std::min(deadline, base::monotonic::now() + longest_sleep)));
+        lock held{mutex_};
+        while (auto message = server_->receive()) handle(std::move(*message));
+    }
+}
+
+void pool_core::close(pool_core* core) noexcept {
+    try {
+        core->shutdown(std::chrono::nanoseconds(0));
+    } catch (...) {
+        // What remains ends with the fork server, in the core's destructor.
+    }
+    lock held{core->mutex_};
+    core->orphaned_.store(true, std::memory_order_release);
+    core->reference_dropped(held);
+}
+
+}  // namespace prefork::detail

@@ -1,0 +1,196 @@
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "base/futex.hpp"
+#include "pool/core.hpp"
+#include "prefork/error.hpp"
+#include "process/identity.hpp"
+
+// From a call to a published slot, and what happens when there is no room.
+
+namespace prefork::detail {
+
+int argument_pages::secure(std::span<std::byte> bytes) {
+    if (!budget_.take(writer_, bytes.size())) return EDQUOT;
+    const int error = region_.secure(bytes);
+    if (error != 0) budget_.give_back(writer_, bytes.size());
+    return error;
+}
+
+void argument_pages::release(std::span<std::byte> bytes) {
+    region_.release(bytes);
+    budget_.give_back(writer_, bytes.size());
+}
+
+ticket pool_core::submit(const call& what, const call_options& how) {
+    // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
+    if (process::current_role() == process::role::worker || inline_only_ || how.here) {
+        return run_inline(what);
+    }
+    host_mark_.require(options_.name);
+    lock held{mutex_};
+    check_open();
+    check_function(what);
+    sweep_abandoned();
+    memory::block arguments;
+    if (what.size > ring::inline_payload_bytes) {
+        arguments = allocate_arguments(held, what);
+        if (!arguments) return held.unlock(), run_inline(what);
+    }
+    const auto position = acquire_position(held);
+    if (!position) {
+        if (arguments) arguments_->release(arguments);
+        return held.unlock(), run_inline(what);
+    }
+    publish(*position, what, how, arguments);
+    const bool first_timed = how.timeout.count() > 0 && note_timeout(how.timeout);
+    held.unlock();
+    if (first_timed) wake_monitor();
+    return {*position};
+}
+
+void pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
+                        const memory::block& arguments) {
+    ring::slot& slot = ring_->at(position);
+    task_record& record = record_at(position);
+    record.position = position;
+    record.in_use = true;
+    record.abandoned = false;
+    record.retries_left = how.retries;
+    record.lost_runs = 0;
+    record.function = reinterpret_cast<std::uint64_t>(what.function);
+    record.size = what.size;
+    record.timeout = how.timeout;
+    record.arguments = arguments;
+    what.write(what.encoder, arguments ? arguments.data : slot.payload.data());
+    if (how.retries > 0 && !arguments) {
+        if (!record.kept) record.kept = std::make_unique<kept_arguments>();
+        std::memcpy(record.kept->data(), slot.payload.data(), what.size);
+    }
+    fill_slot(record, slot);
+    ++in_ring_;
+    ++tallies_.submitted;
+    next_position_ = position + 1;
+    spin_worthwhile_ = !ring_->publish(position);
+}
+
+void pool_core::fill_slot(const task_record& record, ring::slot& slot) {
+    slot.function = record.function;
+    slot.submitted = base::ticks();
+    auto kind = ring::payload_kind::inlined;
+    if (record.arguments) {
+        const std::uint64_t offset = region_->offset_of(record.arguments.data);
+        std::memcpy(slot.payload.data(), &offset, sizeof offset);
+        kind = ring::payload_kind::block;
+    }
+    // Relaxed: the publication orders it.
+    slot.description.store(ring::description{record.size, kind}.pack(), std::memory_order_relaxed);
+}
+
+void pool_core::check_function(const call& what) {
+    const auto entry = reinterpret_cast<std::uintptr_t>(what.function);
+    const auto code = reinterpret_cast<std::uintptr_t>(what.code);
+    if (functions_->knows(entry) && (code == 0 || functions_->knows(code))) return;
+    throw unknown_function(
+        "pool '" + options_.name +
+        "': the function lies in a library that was loaded after the workers were "
+        "forked");
+}
+
+void pool_core::check_open() const {
+    if (!broken_.empty()) throw pool_broken(broken_);
+    if (closing_) throw pool_closed("pool '" + options_.name + "' was shut down");
+}
+
+std::optional<std::uint64_t> pool_core::free_position() {
+    // The head is a hint, and good enough for a limit that is there to bound memory.
+    const std::uint64_t head = ring_->shared().head.load(std::memory_order_relaxed);
+    const auto waiting = ring::distance(head, next_position_);
+    if (waiting > 0 && static_cast<std::uint64_t>(waiting) >= options_.queue_limit)
+        return std::nullopt;
+    for (std::uint64_t tried = 0; tried < records_.size(); ++tried) {
+        const std::uint64_t position = next_position_ + tried;
+        task_record& record = record_at(position);
+        if (!record.in_use) return position;
+        const ring::slot_word word = ring_->word(record.position);
+        if (word.is_terminal()) {
+            harvest(record, word);
+            // Not free yet when its late worker may still write to it.
+            if (!record.in_use) return position;
+        }
+        // What lies here is as old as the ring is long. If it still waits, so does everything after
+        // it.
+        if (word.state() == ring::state::ready) return std::nullopt;
+    }
+    return std::nullopt;
+}
+
+std::optional<std::uint64_t> pool_core::acquire_position(lock& held) {
+    for (;;) {
+        if (const auto position = free_position()) return position;
+        switch (options_.when_full) {
+            case overflow::fail:
+                throw queue_full("pool '" + options_.name +
+                                 "': " + std::to_string(options_.queue_limit) +
+                                 " tasks wait (queue_limit)");
+            case overflow::run_inline:
+                return std::nullopt;
+            case overflow::wait:
+                wait_for_room(held);
+        }
+    }
+}
+
+void pool_core::wait_for_room(lock& held) {
+    ring::hints& shared = ring_->shared();
+    ++room_waiters_;
+    shared.room_wanted.store(1, std::memory_order_seq_cst);
+    const std::uint32_t seen = shared.room_made.load(std::memory_order_seq_cst);
+    // Once more, now that workers can see that we wait: one may have claimed in between.
+    if (!free_position()) {
+        held.unlock();
+        // In slices: a worker that scribbles over the word must not put us to sleep for ever.
+        base::futex_wait(&shared.room_made, seen, base::monotonic::now() + longest_sleep);
+        held.lock();
+    }
+    if (--room_waiters_ == 0) shared.room_wanted.store(0, std::memory_order_relaxed);
+    check_open();
+}
+
+memory::block pool_core::allocate_arguments(lock& held, const call& what) {
+    for (;;) {
+        if (const memory::block made = arguments_->allocate(what.size)) return made;
+        const int error = arguments_->error();
+        const std::string size = std::to_string(what.size);
+        if (what.size > budget_->limit()) {
+            throw payload_too_large("arguments of " + size + " bytes exceed the memory budget of " +
+                                    std::to_string(budget_->limit()) + " bytes");
+        }
+        // What has ended gives its arguments back when it is collected or swept; if nothing is left
+        // that could, waiting would be for ever.
+        if (harvest_all()) continue;
+        if (options_.when_full == overflow::run_inline) return {};
+        if (options_.when_full == overflow::fail) {
+            throw queue_full("pool '" + options_.name + "': no room for arguments of " + size +
+                             " bytes in the memory budget of " + std::to_string(budget_->limit()));
+        }
+        if (in_ring_ == 0) {
+            throw payload_too_large("no room for arguments of " + size +
+                                    " bytes: " + std::strerror(error == EDQUOT ? ENOSPC : error) +
+                                    ", and results that were not released hold " +
+                                    std::to_string(budget_->taken()) + " of " +
+                                    std::to_string(budget_->limit()) + " bytes");
+        }
+        wait_for_oldest(held);
+    }
+}
+
+bool pool_core::note_timeout(std::chrono::nanoseconds timeout) {
+    ++timed_tasks_;
+    if (timeout >= shortest_timeout_) return false;
+    shortest_timeout_ = timeout;
+    return true;
+}
+
+}  // namespace prefork::detail

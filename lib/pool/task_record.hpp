@@ -1,0 +1,38 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+
+#include "memory/arena.hpp"
+#include "prefork/detail/pool_core.hpp"
+#include "ring/slot.hpp"
+
+namespace prefork::detail {
+
+using kept_arguments = std::array<std::byte, ring::inline_payload_bytes>;
+
+/// The host's private copy of what it needs to know of a task in the ring, one a slot. Never read
+/// back from shared memory, where a worker could have changed it.
+struct task_record {
+    std::uint64_t position = 0;
+    bool in_use = false;
+    bool abandoned = false;
+    /// Its result is out, but the worker that it was taken from may still write to the slot.
+    bool quarantined = false;
+    /// Later runs still allowed after a lost worker, and runs begun so far that were lost.
+    unsigned retries_left = 0;
+    unsigned lost_runs = 0;
+    std::uint64_t function = 0;
+    std::uint64_t size = 0;
+    std::chrono::nanoseconds timeout{0};
+    memory::block arguments;
+    /// Inline arguments, for another run: the result of the lost one may lie over them.
+    std::unique_ptr<kept_arguments> kept;
+    /// Why it ended, when it was the host that ended it.
+    std::exception_ptr failure;
+};
+
+}  // namespace prefork::detail

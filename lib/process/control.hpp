@@ -1,0 +1,77 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "memory/budget.hpp"
+#include "ring/hint.hpp"
+#include "ring/wake.hpp"
+#include "stats/counter.hpp"
+
+// The control part of the region: hints, beds, journals and budget words, one after another.
+
+namespace prefork::process {
+
+/// What a worker notes of itself; one writer, the worker, except where said. The host reads it once
+/// and believes it no further than this worker's own tasks.
+struct alignas(128) journal {
+    /// The claimed slot word of the task whose user code has begun; 0 when none is running. The
+    /// host may change it to `condemned` by compare-and-swap, and kills only after that: the
+    /// worker, when its commit fails, changes it to 0 in the same way before it goes on. So a
+    /// worker is never killed for a task that it has left behind.
+    std::atomic<std::uint64_t> running;
+    /// When it began, in ticks.
+    std::atomic<std::uint64_t> started;
+    /// The last run whose commit failed: it has been left, and its slot will not be written to any
+    /// more.
+    std::atomic<std::uint64_t> left;
+
+    stats::counter counts;
+};
+static_assert(sizeof(journal) == 128 && std::is_standard_layout_v<journal>);
+
+/// Set once by the host; every worker reads it, rarely.
+struct alignas(128) switches {
+    std::atomic<std::uint32_t> closing;  ///< finish what you run, then exit
+};
+
+class control {
+  public:
+    control(std::span<std::byte> part, unsigned seats) noexcept
+        : base_(part.data()), seats_(seats) {}
+
+    [[nodiscard]] static std::size_t bytes(unsigned seats) noexcept {
+        return sizeof(ring::hints) + sizeof(switches) +
+               seats * (sizeof(ring::bed) + sizeof(journal)) +
+               (seats + 1) * sizeof(memory::budget::word);
+    }
+
+    [[nodiscard]] ring::hints& hints() const noexcept { return *at<ring::hints>(0); }
+    [[nodiscard]] switches& flags() const noexcept { return *at<switches>(sizeof(ring::hints)); }
+    [[nodiscard]] ring::bed* beds() const noexcept { return at<ring::bed>(beds_offset); }
+    [[nodiscard]] journal& journal_of(unsigned seat) const noexcept {
+        return at<journal>(beds_offset + seats_ * sizeof(ring::bed))[seat];
+    }
+    /// One a seat, and the host's.
+    [[nodiscard]] std::span<memory::budget::word> budget_words() const noexcept {
+        return {
+            at<memory::budget::word>(beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal))),
+            seats_ + 1};
+    }
+
+  private:
+    static constexpr std::size_t beds_offset = sizeof(ring::hints) + sizeof(switches);
+
+    template <class T>
+    [[nodiscard]] T* at(std::size_t offset) const noexcept {
+        return reinterpret_cast<T*>(base_ + offset);
+    }
+
+    std::byte* base_;
+    unsigned seats_;
+};
+
+}  // namespace prefork::process

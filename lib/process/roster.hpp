@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "base/unique_fd.hpp"
+#include "prefork/error.hpp"
+#include "ring/slot_word.hpp"
+
+// Which workers are, and which are due. A worker has an *index*, its number among the workers,
+// which its replacement inherits, and a *seat*, its place in shared memory, which is free again
+// only when the kernel has proved it dead and the last of its results is released. Hence more seats
+// than workers.
+
+namespace prefork::process {
+
+enum class phase : std::uint8_t {
+    free,      ///< nobody's
+    starting,  ///< asked of the fork server; its hooks may still run
+    running,   ///< has said that it started
+    pinned,    ///< dead; results of its part are still held
+};
+
+struct worker_entry {
+    unsigned seat = 0;
+    unsigned index = 0;
+    process::phase phase = phase::free;
+    pid_t pid = 0;
+    base::unique_fd pidfd;
+    base::time_point since{};                ///< when it was asked for
+    killer killed_by = killer::none;         ///< why we killed it, if we did
+    base::time_point kill_at = base::never;  ///< the grace's end, with `condemned_for`
+    killer condemned_by = killer::none;
+    ring::slot_word condemned_for;      ///< the run that it must have left by then
+    std::uint64_t memory_at_start = 0;  ///< private bytes: a limit counts growth
+};
+
+/// How a worker ended.
+struct death {
+    int code = 0;    ///< CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0 when nobody can tell any more
+    int status = 0;  ///< exit status or signal
+};
+
+/// Pure bookkeeping, no system calls; guarded by its owner's lock.
+class roster {
+  public:
+    /// Restarts wait after a worker ended within this time of its start …
+    static constexpr std::chrono::milliseconds young{1000};
+    /// … 10 ms at first, doubled each time, at most this.
+    static constexpr std::chrono::milliseconds longest_delay{5000};
+
+    roster() = default;
+    roster(unsigned workers, unsigned seats);
+
+    [[nodiscard]] worker_entry& at(unsigned seat) { return entries_[seat]; }
+    [[nodiscard]] std::vector<worker_entry>& all() noexcept { return entries_; }
+    [[nodiscard]] unsigned workers() const noexcept {
+        return static_cast<unsigned>(next_start_.size());
+    }
+    [[nodiscard]] bool is_alive(unsigned seat) const noexcept {
+        return seat < entries_.size() &&
+               (entries_[seat].phase == phase::starting || entries_[seat].phase == phase::running);
+    }
+    [[nodiscard]] unsigned running() const noexcept;
+
+    /// A free seat for the worker `index`, now starting; nothing when all are pinned.
+    [[nodiscard]] std::optional<unsigned> begin_start(unsigned index, base::time_point now);
+    /// It said that it started.
+    void started(unsigned seat);
+    /// It is dead; its index is due again, at once or after a delay. `in_peace`: it left by itself,
+    /// to be recycled, which says nothing bad about the next one.
+    void ended(unsigned seat, base::time_point now, bool in_peace);
+    /// Nobody holds anything of its part any more.
+    void vacate(unsigned seat);
+
+    /// Indexes whose start is due, and when the next one is.
+    [[nodiscard]] std::vector<unsigned> due(base::time_point now) const;
+    [[nodiscard]] base::time_point next_due() const;
+    /// Starts failed one after another without a success between them.
+    [[nodiscard]] unsigned failures_in_a_row() const noexcept { return failures_; }
+
+  private:
+    struct start_state {
+        base::time_point due{};
+        bool wanted = true;
+        unsigned young_deaths = 0;
+    };
+
+    std::vector<worker_entry> entries_;
+    std::vector<start_state> next_start_;  // by index
+    unsigned failures_ = 0;
+};
+
+}  // namespace prefork::process

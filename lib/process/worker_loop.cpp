@@ -1,0 +1,170 @@
+#include "process/worker_loop.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "base/fail_point.hpp"
+#include "base/futex.hpp"
+#include "base/tick.hpp"
+#include "codec/exception_codec.hpp"
+
+namespace prefork::process {
+namespace {
+
+worker_loop* current_loop = nullptr;
+
+// Thrown through the invoker when there is no memory for a result; never leaves run_task().
+struct no_room {
+    std::size_t size;
+};
+
+}  // namespace
+
+/// Small results go into the slot, over the arguments; others into the arena.
+class worker_loop::slot_sink final : public detail::result_sink {
+  public:
+    slot_sink(worker_loop& loop, ring::slot& slot) : loop_(loop), slot_(slot) {}
+
+    std::byte* allocate(std::size_t size) override {
+        size_ = size;
+        if (size <= slot_.payload.size()) return slot_.payload.data();
+        block_ = loop_.results_.allocate(size);
+        if (block_ == nullptr) throw no_room{size};
+        return block_;
+    }
+
+    /// Describes what allocate() gave, as `kind` or its form for blocks.
+    void describe(ring::payload_kind inlined, ring::payload_kind block) noexcept {
+        if (block_ != nullptr) {
+            const std::uint64_t offset = loop_.region_->offset_of(block_);
+            std::memcpy(slot_.payload.data(), &offset, sizeof offset);
+        }
+        describe(block_ != nullptr ? block : inlined, size_);
+    }
+    void describe(ring::payload_kind kind, std::uint64_t size) noexcept {
+        // Relaxed: published by the commit.
+        slot_.description.store(ring::description{size, kind}.pack(), std::memory_order_relaxed);
+    }
+    void withdraw() {
+        if (block_ != nullptr) loop_.results_.withdraw(block_);
+        block_ = nullptr;
+        size_ = 0;
+    }
+
+  private:
+    worker_loop& loop_;
+    ring::slot& slot_;
+    std::byte* block_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+worker_loop::worker_loop(memory::region& shared, control words, ring::ring& tasks,
+                         memory::budget& allowed, const worker_loop_options& options)
+    : region_(&shared),
+      control_(words),
+      ring_(&tasks),
+      options_(options),
+      results_(shared.results(options.seat), allowed, options.seat),
+      claimer_(tasks, options.seat + 1),
+      journal_(&words.journal_of(options.seat)) {
+    current_loop = this;
+}
+
+worker_loop* worker_loop::current() noexcept { return current_loop; }
+
+void worker_loop::run() {
+    const base::tick_scale scale;
+    while (control_.flags().closing.load(std::memory_order_acquire) == 0) {
+        auto task = claimer_.try_claim();
+        if (!task && options_.spin.count() > 0) {
+            if (spin_ticks_ == 0) {
+                spin_ticks_ = static_cast<std::uint64_t>(
+                    static_cast<double>(options_.spin.count()) / scale.ns_per_tick());
+            }
+            const std::uint64_t began = base::ticks();
+            while (!task && base::ticks() - began < spin_ticks_ &&
+                   control_.flags().closing.load(std::memory_order_relaxed) == 0) {
+                task = claimer_.poll(64);
+            }
+        }
+        if (!task) {
+            // The host sets `closing` and then wakes every bed, asleep or not, so this sleep ends.
+            claimer_.park(base::never);
+            continue;
+        }
+        run_task(*task);
+        if (options_.max_tasks != 0 && ++ran_ >= options_.max_tasks) break;
+    }
+    claimer_.give_up_reservation();
+}
+
+void worker_loop::make_room() noexcept {
+    ring::hints& shared = control_.hints();
+    if (shared.room_wanted.load(std::memory_order_relaxed) == 0) return;
+    shared.room_made.fetch_add(1, std::memory_order_release);
+    base::futex_wake(&shared.room_made, 1 << 20);
+}
+
+void worker_loop::run_task(const ring::claimed_task& task) {
+    base::fail_point::pass("worker.claimed");
+    make_room();
+    ring::slot& slot = ring_->at(task.position);
+    const std::uint64_t submitted = slot.submitted;
+    const auto call = reinterpret_cast<detail::invoker>(slot.function);
+    const auto arguments =
+        ring::description::unpack(slot.description.load(std::memory_order_relaxed));
+
+    const std::byte* payload = slot.payload.data();
+    if (arguments.kind == ring::payload_kind::block) {
+        std::uint64_t offset = 0;
+        std::memcpy(&offset, slot.payload.data(), sizeof offset);
+        payload = region_->base() + offset;
+    }
+    const std::uint64_t started = base::ticks();
+    journal_->started.store(started, std::memory_order_relaxed);
+    // Release, and nothing stronger: who reads it after our death sees all our stores anyway, and
+    // who reads it before sees a moment of the past.
+    journal_->running.store(task.word.bits(), std::memory_order_release);
+    base::fail_point::pass("worker.started");
+
+    slot_sink sink{*this, slot};
+    try {
+        call({payload, static_cast<std::size_t>(arguments.size)}, sink);
+        sink.describe(ring::payload_kind::inlined, ring::payload_kind::block);
+    } catch (const no_room& none) {
+        sink.describe(ring::payload_kind::no_memory, none.size);
+    } catch (...) {
+        sink.withdraw();
+        const std::string thrown = detail::encode_current_exception(options_.exception_bytes);
+        try {
+            if (!thrown.empty())
+                std::memcpy(sink.allocate(thrown.size()), thrown.data(), thrown.size());
+            sink.describe(ring::payload_kind::exception, ring::payload_kind::exception_block);
+        } catch (const no_room&) {
+            sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
+        }
+    }
+    // Before the commit: once the caller has its answer, stats() counts it.
+    journal_->counts.note(started > submitted ? started - submitted : 0, base::ticks() - started);
+    base::fail_point::pass("worker.before_commit");
+    if (ring_->commit(task.position, task.word)) {
+        // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
+        // word first.
+        journal_->running.store(0, std::memory_order_relaxed);
+        return;
+    }
+    // Somebody else has settled the task. If the host has condemned us for it, its SIGKILL is on
+    // the way; else say that we have left the task, and go on.
+    sink.withdraw();
+    std::uint64_t mine = task.word.bits();
+    while (!journal_->running.compare_exchange_strong(mine, 0, std::memory_order_acq_rel)) {
+        ::pause();
+    }
+    // Release: our last write to the slot comes before the host's next.
+    journal_->left.store(task.word.bits(), std::memory_order_release);
+}
+
+}  // namespace prefork::process

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "memory/budget.hpp"
+#include "memory/region.hpp"
+#include "memory/result_arena.hpp"
+#include "prefork/detail/callable.hpp"
+#include "process/control.hpp"
+#include "ring/ring.hpp"
+
+// What a worker does between two tasks, and around one: claim → journal → call → commit.
+
+namespace prefork::process {
+
+struct worker_loop_options {
+    unsigned seat = 0;
+    /// How long to look for the next task before going to sleep.
+    base::nanoseconds spin{0};
+    /// Then exit, to be replaced. 0: never.
+    std::uint64_t max_tasks = 0;
+    /// A longest inline exception is this; larger ones need a block.
+    std::size_t exception_bytes = 64 * 1024;
+};
+
+/// One in each worker process; single-threaded.
+class worker_loop {
+  public:
+    worker_loop(memory::region& shared, control words, ring::ring& tasks, memory::budget& allowed,
+                const worker_loop_options& options);
+
+    /// Until the pool closes or max_tasks have run.
+    void run();
+
+    /// The journal and arena of the worker that this process is; nullptr in the host.
+    [[nodiscard]] static worker_loop* current() noexcept;
+    [[nodiscard]] memory::result_arena& arena() noexcept { return results_; }
+
+  private:
+    class slot_sink;
+
+    void run_task(const ring::claimed_task& task);
+    void make_room() noexcept;
+
+    memory::region* region_;
+    control control_;
+    ring::ring* ring_;
+    worker_loop_options options_;
+    memory::result_arena results_;
+    ring::claimer claimer_;
+    journal* journal_;
+    std::uint64_t spin_ticks_ = 0;
+    std::uint64_t ran_ = 0;
+};
+
+}  // namespace prefork::process

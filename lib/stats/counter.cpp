@@ -1,0 +1,62 @@
+#include "stats/counter.hpp"
+
+#include <algorithm>
+
+namespace prefork::stats {
+namespace {
+
+// One writer: a load and a store are enough, and cheaper than a locked add.
+void add(std::atomic<std::uint64_t>& to, std::uint64_t value) noexcept {
+    to.store(to.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
+}
+
+void widen(std::atomic<std::uint64_t>& low, std::atomic<std::uint64_t>& high, std::uint64_t value,
+           bool first) noexcept {
+    if (first || value < low.load(std::memory_order_relaxed)) {
+        low.store(value, std::memory_order_relaxed);
+    }
+    if (value > high.load(std::memory_order_relaxed)) high.store(value, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+void counter::note(std::uint64_t queued, std::uint64_t run) noexcept {
+    const bool first = count.load(std::memory_order_relaxed) == 0;
+    add(run_sum, run);
+    add(queue_sum, queued);
+    widen(run_min, run_max, run, first);
+    widen(queue_min, queue_max, queued, first);
+    add(count, 1);
+}
+
+void counter::reset() noexcept {
+    for (auto* each : {&count, &run_sum, &run_min, &run_max, &queue_sum, &queue_min, &queue_max}) {
+        each->store(0, std::memory_order_relaxed);
+    }
+}
+
+sums sums::of(const counter& from) noexcept {
+    sums now;
+    now.count = from.count.load(std::memory_order_relaxed);
+    if (now.count == 0) return now;
+    now.run_sum = from.run_sum.load(std::memory_order_relaxed);
+    now.run_min = from.run_min.load(std::memory_order_relaxed);
+    now.run_max = from.run_max.load(std::memory_order_relaxed);
+    now.queue_sum = from.queue_sum.load(std::memory_order_relaxed);
+    now.queue_min = from.queue_min.load(std::memory_order_relaxed);
+    now.queue_max = from.queue_max.load(std::memory_order_relaxed);
+    return now;
+}
+
+sums& sums::operator+=(const sums& other) noexcept {
+    count += other.count;
+    run_sum += other.run_sum;
+    run_min = std::min(run_min, other.run_min);
+    run_max = std::max(run_max, other.run_max);
+    queue_sum += other.queue_sum;
+    queue_min = std::min(queue_min, other.queue_min);
+    queue_max = std::max(queue_max, other.queue_max);
+    return *this;
+}
+
+}  // namespace prefork::stats
