@@ -77,7 +77,10 @@ std::uint64_t default_budget(const std::string& root) {
         const auto first = line.find(':');
         const auto second = line.find(':', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
-        const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+        // Appended piece by piece: gcc 12 warns of `"," + std::string` (GCC bug 105651).
+        std::string controllers = ",";
+        controllers += line.substr(first + 1, second - first - 1);
+        controllers += ",";
         const std::string path = line.substr(second + 1);
         if (path.empty() || path[0] != '/') continue;
         if (controllers == ",,") {

@@ -6,6 +6,7 @@
 #ifdef __cpp_exceptions
 
 #include <array>
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -47,21 +48,47 @@ struct msgpack_sink {
     void write(const char* from, std::size_t size) { bytes.append(from, size); }
 };
 
+}  // namespace prefork::detail
+
+// msgpack-cxx writes 2.0 as the integer 2 to save bytes, and so -0.0 as 0. Not here: a task gets
+// the number that it would get without a pool.
+template <>
+inline ::msgpack::packer<prefork::detail::msgpack_sink>&
+msgpack::packer<prefork::detail::msgpack_sink>::pack_double(double value) {
+    std::array<char, 1 + sizeof value> form{'\xcb'};
+    _msgpack_store64(&form[1], std::bit_cast<std::uint64_t>(value));
+    append_buffer(form.data(), form.size());
+    return *this;
+}
+template <>
+inline ::msgpack::packer<prefork::detail::msgpack_sink>&
+msgpack::packer<prefork::detail::msgpack_sink>::pack_float(float value) {
+    std::array<char, 1 + sizeof value> form{'\xca'};
+    _msgpack_store32(&form[1], std::bit_cast<std::uint32_t>(value));
+    append_buffer(form.data(), form.size());
+    return *this;
+}
+
+namespace prefork::detail {
+
 template <class C, class... As>
 C declaring_class(void (C::*)(As...) const);
 
 /// Has a MSGPACK_DEFINE of its own: one inherited would drop what the class adds.
 template <class T>
 concept msgpack_defined = std::is_class_v<T> && std::default_initializable<T> && requires {
-    { declaring_class(&T::template msgpack_pack<::msgpack::packer<msgpack_sink>>) }
-    -> std::same_as<T>;
+    {
+        declaring_class(&T::template msgpack_pack<::msgpack::packer<msgpack_sink>>)
+        } -> std::same_as<T>;
 };
 
 template <class T>
-inline constexpr bool msgpack_packs =
-    codec::is_msgpack<T> || msgpack_defined<T> || std::is_same_v<T, std::byte> ||
-    (std::is_arithmetic_v<T> && !std::is_same_v<T, long double> && !std::is_same_v<T, char8_t> &&
-     !std::is_same_v<T, char16_t> && !std::is_same_v<T, char32_t>);
+inline constexpr bool msgpack_packs = codec::is_msgpack<T> || msgpack_defined<T> ||
+                                      std::is_same_v<T, std::byte> ||
+                                      (std::is_arithmetic_v<T> && !std::is_same_v<T, long double> &&
+                                       !std::is_same_v<T, char8_t> &&
+                                       !std::is_same_v<T, char16_t> &&
+                                       !std::is_same_v<T, char32_t>);
 
 template <class A>
 inline constexpr bool msgpack_packs<std::basic_string<char, std::char_traits<char>, A>> = true;
@@ -119,9 +146,9 @@ inline constexpr bool msgpack_packs<std::unique_ptr<T>> = msgpack_inside_nil<T>;
 template <class T>
 inline constexpr bool msgpack_packs<std::shared_ptr<T>> = msgpack_inside_nil<T>;
 
-/// Looks through the bytes before anything is allocated for them. msgpack-cxx makes room for as many
-/// elements as an array says it has; as each takes at least a byte, all arrays together can't have
-/// more than there are bytes.
+/// Looks through the bytes before anything is allocated for them. msgpack-cxx makes room for as
+/// many elements as an array says it has; as each takes at least a byte, all arrays together can't
+/// have more than there are bytes.
 class msgpack_scan : public ::msgpack::null_visitor {
   public:
     explicit msgpack_scan(std::size_t bytes) noexcept : elements_left_(bytes) {}

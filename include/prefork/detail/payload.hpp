@@ -52,10 +52,13 @@ consteval carrier carrier_of() {
     return carrier::none;
 }
 
+template <class T, class Codec>
+concept carried_by = carrier_of<Codec, T>()
+!= carrier::none;
+
 /// Says why a type doesn't compile, if it doesn't.
 template <class Codec, class T>
 consteval void check_carried() {
-    constexpr bool carried = carrier_of<Codec, T>() != carrier::none;
     if constexpr (refers<T>) {
         static_assert(
             !refers<T>,
@@ -67,23 +70,23 @@ consteval void check_carried() {
                       "std::span of const, and return what changes");
     } else if constexpr (std::is_same_v<Codec, codec::raw_t>) {
         static_assert(
-            carried,
+            carried_by<T, Codec>,
             "prefork: codec::raw carries trivially copyable values, strings, spans of const, and "
             "std::vector, array, optional, pair, tuple and variant of these; this type needs "
             "codec::msgpack or codec::boost_archive");
     } else if constexpr (std::is_same_v<Codec, codec::msgpack_t>) {
         static_assert(
-            carried,
+            carried_by<T, Codec>,
             "prefork: codec::msgpack doesn't carry this type: include <prefork/codec/msgpack.hpp> "
             "first, and give the type MSGPACK_DEFINE and a default constructor");
     } else if constexpr (std::is_same_v<Codec, codec::boost_archive_t>) {
         static_assert(
-            carried,
+            carried_by<T, Codec>,
             "prefork: codec::boost_archive doesn't carry this type: include "
             "<prefork/codec/boost_archive.hpp> first, and give the type a serialize() and a "
             "default constructor");
     } else {
-        static_assert(carried,
+        static_assert(carried_by<T, Codec>,
                       "prefork: no codec carries this type. Make it trivially copyable; or include "
                       "<prefork/codec/msgpack.hpp> and give it MSGPACK_DEFINE; or include "
                       "<prefork/codec/boost_archive.hpp> and give it a serialize()");

@@ -1,0 +1,23 @@
+// The smallest program that does something useful: work in another process, its result here.
+#include <prefork/prefork.hpp>
+
+#include <iostream>
+#include <numeric>
+#include <ranges>
+#include <vector>
+
+namespace pf = prefork;
+
+long divisors(long number) {
+    long count = 0;
+    for (long i = 1; i <= number; ++i) count += number % i == 0;
+    return count;
+}
+
+int main() {
+    pf::pool pool;  // one worker per usable CPU, forked here
+    std::cout << "divisors of 5040: " << pool.submit(divisors, 5040).get() << '\n';
+
+    const std::vector<long> counts = pool.map(std::views::iota(1L, 1001L), divisors);
+    std::cout << "divisors of 1 to 1000: " << std::accumulate(counts.begin(), counts.end(), 0L) << '\n';
+}

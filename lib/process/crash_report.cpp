@@ -1,0 +1,263 @@
+#include "process/crash_report.hpp"
+
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+
+#include "process/symbols.hpp"
+
+namespace prefork::process {
+namespace {
+
+constexpr std::array watched_signals{SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS};
+
+// Of this worker. A handler gets nothing else to find them by.
+crash_record* own_record = nullptr;
+pid_t owner = 0;
+std::atomic<pid_t> crashed_thread{0};
+std::atomic<int> crash_signal{0};
+static_assert(std::atomic<pid_t>::is_always_lock_free);
+
+pid_t this_thread() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid)); }
+
+[[noreturn]] void die_of(int signal) noexcept {
+    ::signal(signal, SIG_DFL);
+    sigset_t only;
+    ::sigemptyset(&only);
+    ::sigaddset(&only, signal);
+    ::pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+    ::syscall(SYS_tgkill, ::getpid(), this_thread(), signal);
+    ::_exit(128 + signal);
+}
+
+void give_up(int) { die_of(crash_signal.load(std::memory_order_relaxed)); }
+
+// Where the thread was; `caller`: where it came from, if it has jumped to where no code is.
+struct position {
+    std::uintptr_t pc = 0;
+    std::uintptr_t stack = 0;
+    std::uintptr_t link = 0;
+};
+
+position position_of(const void* context) noexcept {
+    [[maybe_unused]] const auto& machine = static_cast<const ucontext_t*>(context)->uc_mcontext;
+#if defined(__x86_64__)
+    return {static_cast<std::uintptr_t>(machine.gregs[REG_RIP]),
+            static_cast<std::uintptr_t>(machine.gregs[REG_RSP]), 0};
+#elif defined(__aarch64__)
+    return {machine.pc, 0, machine.regs[30]};
+#else
+    return {};
+#endif
+}
+
+void add_frame(crash_record& record, std::uintptr_t at) noexcept {
+    const std::uint32_t count = record.frame_count.load(std::memory_order_relaxed);
+    if (count >= crash_record::most_frames) return;
+    record.frames[count].store(at, std::memory_order_relaxed);
+    record.frame_count.store(count + 1, std::memory_order_release);
+}
+
+struct walk {
+    crash_record& record;
+    std::uintptr_t pc;    // 0: unknown on this machine, so every frame counts
+    bool inside = false;  // past the frames of the handler
+};
+
+// Each frame goes into the record as it is found: what comes before a fault in the walk is kept.
+_Unwind_Reason_Code visit_frame(_Unwind_Context* frame, void* argument) {
+    auto& state = *static_cast<walk*>(argument);
+    int before_instruction = 0;
+    const std::uintptr_t at = _Unwind_GetIPInfo(frame, &before_instruction);
+    if (at == 0) return _URC_END_OF_STACK;
+    if (!state.inside && (state.pc == 0 || at == state.pc)) state.inside = true;
+    // A return address is that of the next instruction, perhaps already of the next function.
+    if (state.inside) add_frame(state.record, before_instruction != 0 ? at : at - 1);
+    const bool full =
+        state.record.frame_count.load(std::memory_order_relaxed) == crash_record::most_frames;
+    return full ? _URC_END_OF_STACK : _URC_NO_REASON;
+}
+
+void note_signal(crash_record& record, int signal, const siginfo_t& info) noexcept {
+    const bool sent = info.si_code <= 0;
+    record.signal.store(signal, std::memory_order_relaxed);
+    record.code.store(info.si_code, std::memory_order_relaxed);
+    record.sender.store(sent ? info.si_pid : 0, std::memory_order_relaxed);
+    record.address.store(sent ? 0 : reinterpret_cast<std::uintptr_t>(info.si_addr),
+                         std::memory_order_relaxed);
+    record.frame_count.store(0, std::memory_order_relaxed);
+    record.pid.store(owner, std::memory_order_release);
+}
+
+void note_frames(crash_record& record, const siginfo_t& info, const position& where) noexcept {
+    // A jump to where no code is, through a null function pointer most of the time: there is
+    // nothing to unwind from, but the return address lies where the call has put it.
+    if (info.si_code > 0 && reinterpret_cast<std::uintptr_t>(info.si_addr) == where.pc &&
+        info.si_signo == SIGSEGV) {
+        add_frame(record, where.pc);
+        if (where.link != 0) add_frame(record, where.link - 1);
+        if (where.stack != 0)
+            add_frame(record, *reinterpret_cast<std::uintptr_t*>(where.stack) - 1);
+        return;
+    }
+    walk state{record, where.pc};
+    _Unwind_Backtrace(visit_frame, &state);
+}
+
+// Formally the unwinder is not async-signal-safe. In practice it reads tables without locks (glibc
+// 2.35, _dl_find_object), and here it may fail: a fault in it comes back as a second signal of this
+// thread, a deadlock ends with the alarm, and what was noted until then stays.
+void on_crash(int signal, siginfo_t* info, void* context) {
+    if (::getpid() != owner) die_of(signal);  // a process that a task forked: not our story
+    pid_t first = 0;
+    if (!crashed_thread.compare_exchange_strong(first, this_thread(), std::memory_order_acq_rel)) {
+        if (first == this_thread()) die_of(crash_signal.load(std::memory_order_relaxed));
+        for (;;) ::pause();  // that thread's signal ends us all
+    }
+    crash_signal.store(signal, std::memory_order_relaxed);
+    note_signal(*own_record, signal, *info);
+
+    struct sigaction bound {};
+    bound.sa_handler = give_up;
+    bound.sa_flags = SA_ONSTACK;
+    ::sigaction(SIGALRM, &bound, nullptr);
+    sigset_t only;
+    ::sigemptyset(&only);
+    ::sigaddset(&only, SIGALRM);
+    ::pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+    ::alarm(1);
+
+    note_frames(*own_record, *info, position_of(context));
+    die_of(signal);
+}
+
+// Never unmapped: it is needed until the last instruction. A page without access lies below it.
+void make_handler_stack() noexcept {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    // What the kernel saves (AVX-512: more than the 2048 of MINSIGSTKSZ), and the unwinder's needs.
+    std::size_t size = (::getauxval(AT_MINSIGSTKSZ) + 64 * 1024 + page - 1) / page * page;
+    void* const memory = ::mmap(nullptr, size + page, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (memory == MAP_FAILED) return;  // then an overflow of the stack is not told
+    ::mprotect(memory, page, PROT_NONE);
+    stack_t stack{};
+    stack.ss_sp = static_cast<char*>(memory) + page;
+    stack.ss_size = size;
+    ::sigaltstack(&stack, nullptr);
+}
+
+}  // namespace
+
+void watch_crashes(crash_record& record) noexcept {
+    own_record = &record;
+    owner = ::getpid();
+    record.pid.store(0, std::memory_order_relaxed);
+    // The unwinder's own first-time work is done here and not in the handler.
+    walk rehearsal{record, 1};
+    _Unwind_Backtrace(visit_frame, &rehearsal);
+    record.frame_count.store(0, std::memory_order_relaxed);
+    make_handler_stack();
+    struct sigaction action {};
+    action.sa_sigaction = on_crash;
+    // SA_NODEFER: a fault inside the handler must come back to it, not end us as another signal.
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    for (const int signal : watched_signals) ::sigaction(signal, &action, nullptr);
+}
+
+std::optional<crash> read_crash(const crash_record& record, pid_t pid) {
+    if (record.pid.load(std::memory_order_acquire) != pid || pid == 0) return std::nullopt;
+    crash copy;
+    copy.signal = record.signal.load(std::memory_order_relaxed);
+    copy.code = record.code.load(std::memory_order_relaxed);
+    copy.sender = record.sender.load(std::memory_order_relaxed);
+    copy.address = record.address.load(std::memory_order_relaxed);
+    if (copy.signal <= 0 || copy.signal >= NSIG) return std::nullopt;
+    const std::size_t count = std::min<std::size_t>(
+        record.frame_count.load(std::memory_order_acquire), crash_record::most_frames);
+    copy.frames.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        copy.frames.push_back(record.frames[i].load(std::memory_order_relaxed));
+    }
+    return copy;
+}
+
+namespace {
+
+std::string hex(std::uint64_t value) {
+    char text[24];
+    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+    return text;
+}
+
+std::string name_of_signal(int signal) {
+    const char* const name = ::sigabbrev_np(signal);
+    return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
+}
+
+bool is_run_time_library(std::string_view object) {
+    const auto slash = object.rfind('/');
+    const std::string_view file = slash == object.npos ? object : object.substr(slash + 1);
+    for (const std::string_view each : {"libc.", "libstdc++.", "libgcc_s.", "libpthread.", "ld-",
+                                        "libc++.", "libc++abi.", "linux-vdso.", "libm."}) {
+        if (file.substr(0, each.size()) == each) return true;
+    }
+    return false;
+}
+
+std::string innermost_function(const crash& what) {
+    symbols known;
+    for (const std::uint64_t frame : what.frames) {
+        const symbol found = known.at(frame);
+        if (!found.function.empty() && !is_run_time_library(found.object)) return found.function;
+    }
+    return {};
+}
+
+// A non-canonical address has no si_addr on x86: SI_KERNEL, and 0.
+bool has_address(const crash& what) {
+    return what.code > 0 && what.code != SI_KERNEL &&
+           (what.signal == SIGSEGV || what.signal == SIGBUS);
+}
+
+}  // namespace
+
+std::string symbolise(const crash& what) {
+    symbols known;
+    std::string text;
+    for (const std::uint64_t frame : what.frames) {
+        const symbol found = known.at(frame);
+        if (!found.function.empty())
+            text += found.function + " +" + hex(found.function_offset) + " ";
+        text += found.object.empty() ? hex(frame) + " (no code)"
+                                     : "(" + found.object + " +" + hex(found.object_offset) + ")";
+        text += '\n';
+    }
+    if (!text.empty()) text.pop_back();
+    return text;
+}
+
+std::string describe_end(int code, int status, const std::optional<crash>& left) {
+    if (code == CLD_EXITED) return "exit status " + std::to_string(status);
+    std::string text = name_of_signal(status);
+    // Something else may have ended it while it wrote its record.
+    if (!left || left->signal != status) return text;
+    if (has_address(*left)) text += " at " + hex(left->address);
+    if (const std::string function = innermost_function(*left); !function.empty()) {
+        text += " in " + function;
+    }
+    return text;
+}
+
+}  // namespace prefork::process

@@ -1,0 +1,447 @@
+#include "process/fork_server.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <memory>
+#include <system_error>
+#include <thread>
+
+#include "base/fail_point.hpp"
+#include "process/host.hpp"
+#include "support/catch.hpp"
+#include "support/until.hpp"
+
+using namespace prefork;
+using namespace prefork::test;
+using process::fork_server;
+using process::message_kind;
+using process::worker_start;
+
+namespace {
+
+/// A second thread for as long as this lives: the server is then made in two steps.
+class bystander {
+  public:
+    bystander()
+        : thread_([this] {
+              while (!stop_) std::this_thread::yield();
+          }) {}
+    ~bystander() {
+        stop_ = true;
+        thread_.join();
+    }
+
+  private:
+    std::atomic<bool> stop_{false};
+    std::thread thread_;
+};
+
+std::atomic<int> child_signals{0};
+void count_child_signal(int) { ++child_signals; }
+
+void use_and_lose_a_worker() {
+    fork_server server{options()};
+    const started_worker worker = start(server);
+    ::kill(worker.pid, SIGKILL);
+    const auto gone = next(server, message_kind::reaped);
+    expect(gone.what.pid == worker.pid, "another worker was reaped");
+    expect(::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD, "waitpid(-1) saw a child");
+}
+
+}  // namespace
+
+TEST_CASE("a host with one thread gets no SIGCHLD and finds no child with waitpid(-1)") {
+    CHECK(in_new_process([] {
+              ::signal(SIGCHLD, count_child_signal);
+              use_and_lose_a_worker();
+              expect(child_signals == 0, "a SIGCHLD came");
+          }) == "");
+}
+
+TEST_CASE("a host with more threads gets no SIGCHLD and finds no child with waitpid(-1)") {
+    CHECK(in_new_process([] {
+              ::signal(SIGCHLD, count_child_signal);
+              std::atomic<bool> stop{false};
+              std::atomic<int> found{0};
+              std::thread reaper([&] {
+                  while (!stop) found += !(::waitpid(-1, nullptr, 0) == -1 && errno == ECHILD);
+              });
+              for (int i = 0; i < 20; ++i) use_and_lose_a_worker();
+              stop = true;
+              reaper.join();
+              expect(found == 0, "the other thread found a child");
+              expect(child_signals == 0, "a SIGCHLD came");
+          }) == "");
+}
+
+TEST_CASE("a host that ignores SIGCHLD leaves no zombie and still hears of deaths") {
+    CHECK(in_new_process([] {
+              ::signal(SIGCHLD, SIG_IGN);
+              use_and_lose_a_worker();
+              const bystander other;
+              use_and_lose_a_worker();
+          }) == "");
+}
+
+TEST_CASE("a host that is a subreaper with threads is left no zombie") {
+    CHECK(in_new_process([] {
+              ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+              const bystander other;
+              const fork_server server{options()};
+          }) == "");
+}
+
+TEST_CASE("a server made while eight threads allocate has a heap that works") {
+    CHECK(in_new_process([] {
+              std::atomic<bool> stop{false};
+              std::vector<std::thread> hammers;
+              for (int i = 0; i < 8; ++i) {
+                  hammers.emplace_back([&] {
+                      while (!stop) std::vector<std::string>(50, std::string(3000, 'x')).clear();
+                  });
+              }
+              for (int i = 0; i < 20; ++i) {
+                  fork_server server{options([](const worker_start& me) {
+                      std::vector<std::string>(1000, std::string(500, 'x')).clear();
+                      return idle_worker(me);
+                  })};
+                  start(server);
+              }
+              stop = true;
+              for (auto& each : hammers) each.join();
+          }) == "");
+}
+
+namespace {
+
+std::size_t use_stack(int depth) {
+    volatile char frame[64 * 1024];
+    frame[0] = static_cast<char>(depth);
+    return depth == 0 ? 0 : use_stack(depth - 1) + static_cast<std::size_t>(frame[0] != 0);
+}
+
+bool is_on_known_stack() {
+    pthread_attr_t about;
+    void* lowest = nullptr;
+    std::size_t size = 0;
+    ::pthread_getattr_np(::pthread_self(), &about);
+    ::pthread_attr_getstack(&about, &lowest, &size);
+    ::pthread_attr_destroy(&about);
+    const auto* const here = static_cast<const char*>(__builtin_frame_address(0));
+    return here >= lowest && here < static_cast<char*>(lowest) + size;
+}
+
+bool knows_its_cpu() {
+    for (const int cpu : {0, 1, 0}) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(static_cast<unsigned>(cpu), &one);
+        if (::sched_setaffinity(0, sizeof one, &one) != 0) continue;  // not ours to use
+        if (::sched_getcpu() != cpu) return false;
+    }
+    return true;
+}
+
+int check_surroundings(const worker_start&) {
+    if (use_stack(64) > 64) return 1;  // 4 MiB of the usual 8
+    if (!is_on_known_stack()) return 2;
+    return knows_its_cpu() ? 0 : 3;
+}
+
+}  // namespace
+
+TEST_CASE("a worker of a host with threads has a whole stack and knows its CPU") {
+    CHECK(in_new_process([] {
+              const bystander other;
+              fork_server server{options(check_surroundings)};
+              server.fork_worker(0, 0);
+              const auto gone = next(server, message_kind::reaped);
+              expect(gone.what.code == CLD_EXITED, "it crashed");
+              expect(gone.what.status != 1 && gone.what.status != 2, "a foreign stack");
+              expect(gone.what.status == 0, "sched_getcpu() is stale");
+          }) == "");
+}
+
+TEST_CASE("what prepare sets in the server holds for its workers") {
+    CHECK(in_new_process([] {
+              cpu_set_t whole;
+              ::sched_getaffinity(0, sizeof whole, &whole);
+              const shared<cpu_set_t> seen;
+              std::thread([&] {
+                  cpu_set_t one;
+                  CPU_ZERO(&one);
+                  CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+                  ::sched_setaffinity(0, sizeof one, &one);
+                  auto how = options([&](const worker_start& me) {
+                      ::sched_getaffinity(0, sizeof *seen, &*seen);
+                      return idle_worker(me);
+                  });
+                  how.prepare = [&] { ::sched_setaffinity(0, sizeof whole, &whole); };
+                  fork_server server{how};
+                  start(server);
+              }).join();
+              expect(CPU_EQUAL(&whole, &*seen), "the mask of the constructing thread was kept");
+          }) == "");
+}
+
+TEST_CASE("when the host is killed, server and workers are gone at once") {
+    struct facts {
+        std::atomic<pid_t> server;
+        std::atomic<pid_t> worker;
+    };
+    for (const bool threads : {false, true}) {
+        const shared<facts> told;
+        const pid_t host = ::fork();
+        if (host == 0) {
+            const auto other = threads ? std::make_unique<bystander>() : nullptr;
+            fork_server server{options()};
+            told->worker = start(server).pid;
+            told->server = server.pid();
+            wait_for_ever();
+        }
+        REQUIRE(until([&] { return told->server != 0; }));
+        const auto server = base::pidfd_open(told->server);
+        const auto worker = base::pidfd_open(told->worker);
+        ::kill(host, SIGKILL);
+        CHECK(base::pidfd_ended(server.get(), std::chrono::seconds(2)));
+        CHECK(base::pidfd_ended(worker.get(), std::chrono::seconds(2)));
+        ::waitpid(host, nullptr, 0);
+    }
+}
+
+TEST_CASE("when the server is killed, workers die and the host is told") {
+    CHECK(in_new_process([] {
+              fork_server server{options()};
+              const started_worker worker = start(server);
+              ::kill(server.pid(), SIGKILL);
+              expect(ends(worker.pidfd), "the worker lives");
+              expect(base::wait_readable(server.socket(), base::never), "nothing to read");
+              expect(base::pidfd_ended(server.pidfd(), std::chrono::seconds(10)), "not ended");
+              expect(!server.receive(), "a message from the dead");
+              expect(!server.fork_worker(1, 1), "the dead took a request");
+          }) == "");
+}
+
+namespace {
+
+struct family {
+    std::atomic<pid_t> in_group;
+    std::atomic<pid_t> in_session;
+};
+
+// One grandchild in the worker's group, and a daemon that has left it.
+int raise_a_family(const worker_start& me, family& pids) {
+    if (::fork() == 0) {
+        if (::fork() == 0) {
+            ::setsid();
+            pids.in_session = ::getpid();
+            wait_for_ever();
+        }
+        pids.in_group = ::getpid();
+        wait_for_ever();
+    }
+    static_cast<void>(until([&] { return pids.in_group != 0 && pids.in_session != 0; }));
+    return idle_worker(me);
+}
+
+void lose_a_family(bool stop) {
+    const shared<family> pids;
+    fork_server server{options([&](const worker_start& me) { return raise_a_family(me, *pids); })};
+    const started_worker worker = start(server);
+    const auto in_group = base::pidfd_open(pids->in_group);
+    const auto in_session = base::pidfd_open(pids->in_session);
+    if (stop) {
+        server.stop(base::monotonic::now() + std::chrono::seconds(10));
+    } else {
+        ::kill(worker.pid, SIGKILL);
+    }
+    expect(ends(worker.pidfd), "the worker lives");
+    expect(ends(in_group), "the grandchild in its group lives");
+    expect(ends(in_session), "the grandchild in a session of its own lives");
+}
+
+}  // namespace
+
+TEST_CASE("grandchildren die with their worker, in its group or not") {
+    CHECK(in_new_process([] { lose_a_family(false); }) == "");
+    CHECK(in_new_process([] { lose_a_family(true); }) == "");
+}
+
+TEST_CASE("grandchildren die with their worker on a kernel that does not list children") {
+    base::fail_point::arm("server.children", base::fail_point::action::fail, 1, 1000, ENOENT);
+    CHECK(in_new_process([] { lose_a_family(false); }) == "");
+    CHECK(in_new_process([] { lose_a_family(true); }) == "");
+    CHECK(base::fail_point::hits() > 0);
+    base::fail_point::disarm();
+}
+
+TEST_CASE("a worker has 0, 1, 2, keep_fds and its report open, and then not its report") {
+    struct facts {
+        bool before, after;
+    };
+    CHECK(in_new_process([] {
+              const base::unique_fd kept{::open("/dev/null", O_RDONLY)};
+              const base::unique_fd other{::open("/dev/null", O_RDONLY)};
+              const shared<facts> seen;
+              auto how = options([&](const worker_start& me) {
+                  std::vector<int> expected{0, 1, 2, kept.get(), me.report_fd};
+                  std::sort(expected.begin(), expected.end());
+                  seen->before = open_descriptors() == expected;
+                  process::report_started(me);
+                  seen->after = open_descriptors() == std::vector<int>{0, 1, 2, kept.get()};
+                  return 0;
+              });
+              how.keep_fds = {kept.get(), 250};  // 250 is not open
+              fork_server server{how};
+              for (unsigned worker = 0; worker < 2; ++worker) {
+                  server.fork_worker(worker, worker);
+                  next(server, message_kind::reaped);
+                  expect(seen->before, "others before the report");
+                  expect(seen->after, "others after the report");
+                  *seen = {};
+              }
+          }) == "");
+}
+
+TEST_CASE("signals to the host's group end neither server nor workers") {
+    CHECK(in_new_process([] {
+              ::setpgid(0, 0);
+              fork_server server{options()};
+              const started_worker worker = start(server);
+              for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) {
+                  ::signal(signal, SIG_IGN);
+                  ::kill(0, signal);
+              }
+              ::kill(worker.pid, SIGINT);
+              start(server, 1, 1);
+              expect(!base::pidfd_ended(worker.pidfd.get()), "the worker ended");
+          }) == "");
+}
+
+TEST_CASE("a worker's reason for a failed start arrives, cut to fit, before its end") {
+    CHECK(in_new_process([] {
+              fork_server server{options([](const worker_start& me) {
+                  process::report_start_failed(
+                      me, me.index == 0 ? std::string("no database") : std::string(2000, 'x'));
+                  return 3;
+              })};
+              server.fork_worker(5, 0);
+              const auto failed = next(server, message_kind::start_failed);
+              expect(failed.what.seat == 5, "another seat");
+              expect(std::string(failed.what.text) == "no database", "another text");
+              const auto gone = next(server, message_kind::reaped);
+              expect(gone.what.code == CLD_EXITED && gone.what.status == 3, "another status");
+              server.fork_worker(6, 1);
+              const auto cut = next(server, message_kind::start_failed);
+              expect(std::string(cut.what.text) == std::string(491, 'x'), "not cut");
+          }) == "");
+}
+
+TEST_CASE("a worker can neither speak for another one nor say what only the server says") {
+    CHECK(in_new_process([] {
+              fork_server server{options([](const worker_start& me) {
+                  const auto kind = me.index == 0 ? message_kind::reaped : message_kind::started;
+                  const process::message lie{kind, 77, 1, CLD_KILLED, SIGKILL, {}};
+                  static_cast<void>(base::write_all(me.report_fd, &lie, sizeof lie));
+                  return 0;
+              })};
+              server.fork_worker(0, 0);
+              auto gone = next(server, message_kind::reaped);
+              expect(gone.what.seat == 0 && gone.what.code == CLD_EXITED, "the lie was told");
+              server.fork_worker(1, 1);
+              expect(next(server, message_kind::started).what.seat == 1, "the lie was told");
+          }) == "");
+}
+
+TEST_CASE("an exception that leaves worker_main is exit status 70, a signal is that signal") {
+    CHECK(in_new_process([] {
+              fork_server server{options([](const worker_start& me) -> int {
+                  if (me.index == 0) throw std::runtime_error("nobody catches it");
+                  ::raise(SIGTERM);
+                  return 0;
+              })};
+              server.fork_worker(0, 0);
+              auto gone = next(server, message_kind::reaped);
+              expect(gone.what.code == CLD_EXITED && gone.what.status == 70, "not 70");
+              server.fork_worker(0, 1);
+              gone = next(server, message_kind::reaped);
+              expect(gone.what.code == CLD_KILLED && gone.what.status == SIGTERM, "no SIGTERM");
+          }) == "");
+}
+
+TEST_CASE("a fork that the kernel refuses is told with its errno, and the next one works") {
+    base::fail_point::arm("server.fork", base::fail_point::action::fail, 1, 1, ENOMEM);
+    CHECK(in_new_process([] {
+              fork_server server{options()};
+              server.fork_worker(4, 0);
+              const auto refused = next(server, message_kind::fork_failed);
+              expect(refused.what.seat == 4 && refused.what.code == ENOMEM, "another error");
+              start(server);
+          }) == "");
+    base::fail_point::disarm();
+}
+
+TEST_CASE("255 workers can be asked for before the first answer is read") {
+    CHECK(in_new_process([] {
+              fork_server server{options([](const worker_start&) { return 0; })};
+              for (unsigned i = 0; i < 255; ++i) expect(server.fork_worker(i, i), "refused");
+              for (unsigned i = 0; i < 255; ++i) next(server, message_kind::reaped);
+          }) == "");
+}
+
+TEST_CASE("a server whose host has stopped reading still ends in order") {
+    CHECK(in_new_process([] {
+              const shared<family> pids;
+              const shared<std::atomic<unsigned>> forked;
+              fork_server server{options([&](const worker_start& me) {
+                  ++*forked;
+                  return me.index == 0 ? raise_a_family(me, *pids) : 0;
+              })};
+              start(server);
+              const auto in_session = base::pidfd_open(pids->in_session);
+              for (unsigned i = 1; i < 250; ++i) server.fork_worker(i, i);
+              expect(until([&] { return *forked > 80; }), "no workers");
+              const auto begin = base::monotonic::now();
+              server.stop(begin + std::chrono::seconds(9));
+              expect(base::monotonic::now() - begin < std::chrono::seconds(5), "it was killed");
+              expect(ends(in_session), "a grandchild lives");
+          }) == "");
+}
+
+namespace {
+
+void expect_refusal(const char* place, const char* what) {
+    base::fail_point::arm(place, base::fail_point::action::fail, 1, 1, EMFILE);
+    std::string said;
+    try {
+        const fork_server server{options()};
+    } catch (const std::system_error& e) {
+        if (e.code().value() == EMFILE) said = e.what();
+    }
+    base::fail_point::disarm();
+    expect(said == std::string(what) + ": " + std::strerror(EMFILE), what);
+}
+
+}  // namespace
+
+TEST_CASE("a constructor that fails names the call and leaves nothing behind") {
+    CHECK(in_new_process([] {
+              expect_refusal("fork_server.socketpair", "socketpair for the fork server");
+              expect_refusal("fork_server.pidfd", "pidfd_open for the fork server");
+              expect_refusal("fork_server.clone", "clone for the fork server");
+          }) == "");
+    CHECK(in_new_process([] {
+              const bystander other;
+              expect_refusal("fork_server.clone", "clone for the fork server");
+              expect_refusal("fork_server.fork", "fork for the fork server");
+              expect_refusal("fork_server.server_pidfd", "pidfd_open for the fork server");
+          }) == "");
+}
