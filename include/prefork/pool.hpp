@@ -14,6 +14,7 @@
 #include "prefork/detail/pool_core.hpp"
 #include "prefork/export.hpp"
 #include "prefork/future.hpp"
+#include "prefork/shared_array.hpp"
 #include "prefork/stats.hpp"
 
 namespace prefork {
@@ -135,6 +136,7 @@ class basic_view {
 
     template <class T>
     static T decode(const detail::outcome& got) {
+        const detail::decoding from{got};
         if constexpr (std::is_void_v<T>) {
             detail::payload_reader{got.bytes()}.finish();
         } else {
@@ -176,6 +178,12 @@ class PREFORK_EXPORT pool {
     template <class Codec>
     requires std::is_empty_v<Codec>
     [[nodiscard]] basic_view<Codec> with(Codec codec) { return view().with(codec); }
+
+    /// `count` zeroed elements that travel to tasks without a copy. \throws payload_too_large
+    template <class T>
+    [[nodiscard]] shared_array<T> make_shared_array(std::size_t count) {
+        return shared_array<T>{detail::shared_ref::allocate(*this, count, sizeof(T))};
+    }
 
     /// Gives up every task that waits; how many. Their futures throw cancelled.
     std::size_t cancel_all();

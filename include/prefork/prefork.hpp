@@ -8,5 +8,7 @@
 #include "prefork/gate.hpp"
 #include "prefork/pool.hpp"
 #include "prefork/ranges.hpp"
+#include "prefork/shared_array.hpp"
 #include "prefork/stats.hpp"
 #include "prefork/task_group.hpp"
+#include "prefork/worker.hpp"

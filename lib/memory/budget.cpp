@@ -11,24 +11,23 @@
 namespace prefork::memory {
 
 bool budget::take(std::size_t writer, std::uint64_t bytes) noexcept {
-    // seq_cst on the store and on the loads of taken(): of two writers at least one sees the other.
-    const std::uint64_t before = sums_[writer].load(std::memory_order_relaxed);
+    const std::uint64_t before = own_[writer];
     if (bytes > limit_ || before > limit_ - bytes) return false;
-    sums_[writer].store(before + bytes, std::memory_order_seq_cst);
+    publish(writer, before + bytes);
     if (taken() <= limit_) return true;
-    sums_[writer].store(before, std::memory_order_seq_cst);
+    publish(writer, before);
     return false;
 }
 
 void budget::give_back(std::size_t writer, std::uint64_t bytes) noexcept {
-    const std::uint64_t before = sums_[writer].load(std::memory_order_relaxed);
-    sums_[writer].store(before - std::min(before, bytes), std::memory_order_seq_cst);
+    publish(writer, own_[writer] - std::min(own_[writer], bytes));
 }
 
 std::uint64_t budget::taken() const noexcept {
     std::uint64_t sum = 0;
     for (const word& each : sums_) {
         const std::uint64_t bytes = each.load(std::memory_order_seq_cst);
+        if (bytes > limit_) continue;
         if (bytes > std::numeric_limits<std::uint64_t>::max() - sum) return ~std::uint64_t{0};
         sum += bytes;
     }
@@ -77,10 +76,7 @@ std::uint64_t default_budget(const std::string& root) {
         const auto first = line.find(':');
         const auto second = line.find(':', first + 1);
         if (first == std::string::npos || second == std::string::npos) continue;
-        // Appended piece by piece: gcc 12 warns of `"," + std::string` (GCC bug 105651).
-        std::string controllers = ",";
-        controllers += line.substr(first + 1, second - first - 1);
-        controllers += ",";
+        const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
         const std::string path = line.substr(second + 1);
         if (path.empty() || path[0] != '/') continue;
         if (controllers == ",,") {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace prefork::memory {
 
@@ -13,25 +14,39 @@ namespace prefork::memory {
 ///
 /// A writer first publishes its own new sum, then adds up all: the budget is never exceeded, and
 /// two that ask at once for the last bytes may both be refused.
+///
+/// A writer never reads its own word back, so its next take() or give_back() mends what a worker
+/// gone wild wrote there. Until then the lie costs refusals; a sum above the limit, which no writer
+/// can have published, counts as nothing, lest it refuse everybody for ever.
 class budget {
   public:
     using word = std::atomic<std::uint64_t>;
+    static_assert(word::is_always_lock_free && sizeof(word) == 8);
 
-    budget(std::span<word> sums, std::uint64_t limit) noexcept : sums_(sums), limit_(limit) {}
+    budget(std::span<word> sums, std::uint64_t limit)
+        : sums_(sums), own_(sums.size()), limit_(limit) {}
 
-    /// By the one writer of `sums[writer]`. False, and nothing changed, if it would exceed the
-    /// limit.
+    /// By the one thread that writes `sums[writer]`. False, and nothing changed, if it would exceed
+    /// the limit.
     [[nodiscard]] bool take(std::size_t writer, std::uint64_t bytes) noexcept;
+    /// After the pages are gone, not before.
     void give_back(std::size_t writer, std::uint64_t bytes) noexcept;
     /// Host, after the writer's proven death and the release of its pages.
-    void forget(std::size_t writer) noexcept { sums_[writer].store(0, std::memory_order_seq_cst); }
+    void forget(std::size_t writer) noexcept { publish(writer, 0); }
 
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
-    /// Saturates: a worker gone wild may have written anything into its word.
+    /// Bytes, over all writers; saturates, because any word may be a lie.
     [[nodiscard]] std::uint64_t taken() const noexcept;
 
   private:
+    void publish(std::size_t writer, std::uint64_t sum) noexcept {
+        own_[writer] = sum;
+        // seq_cst here and in taken(): of two writers at least one sees the other.
+        sums_[writer].store(sum, std::memory_order_seq_cst);
+    }
+
     std::span<word> sums_;
+    std::vector<std::uint64_t> own_;  ///< private to this process: true for its own writers only
     std::uint64_t limit_;
 };
 

@@ -14,20 +14,26 @@
 
 #include "base/fail_point.hpp"
 #include "base/system_call.hpp"
+#include "memory/page.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // <linux/mman.h> of Linux 5.14
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U  // <linux/memfd.h> of Linux 6.3
 #endif
 
 namespace prefork::memory {
 namespace {
 
-constexpr std::uint64_t page = 4096;
-// Parts begin on huge-page bounds, so that a change of access never splits one.
-constexpr std::uint64_t part_alignment = std::uint64_t{2} << 20;
+constexpr unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 
-constexpr std::uint64_t align_up(std::uint64_t bytes, std::uint64_t to) {
-    return (bytes + to - 1) / to * to;
+base::unique_fd make_file() {
+    // Not executable, where the kernel can say so: some are set to refuse the others
+    // (vm.memfd_noexec), and all since 6.3 complain about them in the log.
+    base::unique_fd file{::memfd_create("prefork", memfd_flags | MFD_NOEXEC_SEAL)};
+    if (file) return file;
+    return base::memfd_create("prefork", memfd_flags);
 }
 
 // A file larger than RLIMIT_FSIZE is not refused but answered with SIGXFSZ.
@@ -37,67 +43,101 @@ std::uint64_t largest_file() {
     return limit.rlim_cur;
 }
 
+// Why memory of `size` bytes at `fd` could not be mapped, and the mapping if it could.
+struct attempt {
+    void* mapped = MAP_FAILED;
+    int error = 0;
+    const char* call = nullptr;
+};
+
+attempt try_map(int fd, std::uint64_t size, std::uint64_t largest) {
+    if (size > largest) return {MAP_FAILED, EFBIG, "ftruncate (RLIMIT_FSIZE)"};
+    if (::ftruncate(fd, static_cast<off_t>(size)) != 0) return {MAP_FAILED, errno, "ftruncate"};
+    void* const mapped =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (mapped == MAP_FAILED) return {MAP_FAILED, errno, "mmap"};
+    return {mapped, 0, nullptr};
+}
+
+// The whole pages around `bytes`.
+std::span<std::byte> whole_pages(std::span<std::byte> bytes) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const std::uint64_t before = begin % page_bytes();
+    return {bytes.data() - before, align_up(before + bytes.size(), page_bytes())};
+}
+
+// For kernels before 5.14. A byte onto itself in each page: racing with nobody, because no one
+// reads what is not allocated.
+int write_by_kernel(std::span<std::byte> pages) {
+    for (std::size_t at = 0; at < pages.size(); at += page_bytes()) {
+        iovec byte{pages.data() + at, 1};
+        if (::process_vm_writev(::getpid(), &byte, 1, &byte, 1, 0) != 1) {
+            return errno == EFAULT ? ENOMEM : errno;
+        }
+    }
+    return 0;
+}
+
 }  // namespace
 
-region::region(const region_request& request) {
-    fd_ = base::memfd_create("prefork", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    map(request);
-    // Nobody can shrink it under us, which would turn our reads into SIGBUS, nor seal it further.
-    // Growth is sealed too: the size is the reservation.
-    base::checked(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
-                  "fcntl(F_ADD_SEALS) on the shared memory");
-    if (const int error = secure({base_, control_bytes_ + ring_bytes_}); error != 0) {
-        base::throw_system_error(error, "fallocate for the ring");
+region::region(const region_request& request) : fd_(make_file()) {
+    reserve(request);
+    try {
+        seal();
+    } catch (...) {
+        ::munmap(base_, size_);
+        throw;
     }
 }
 
-void region::map(const region_request& request) {
-    control_bytes_ = align_up(request.control_bytes, part_alignment);
-    ring_bytes_ = align_up(request.ring_bytes, part_alignment);
-    argument_bytes_ = request.argument_bytes;
-    std::uint64_t result_bytes = request.result_bytes;
-    const std::uint64_t allowed = largest_file();
-    for (;;) {
-        argument_bytes_ = align_up(std::max(argument_bytes_, minimum_part_bytes), part_alignment);
-        // A seat never needs more than what a huge result takes; fewer seats don't get more.
-        seat_bytes_ = align_up(std::clamp(result_bytes / std::max(request.seats, 1u),
-                                          minimum_part_bytes, std::uint64_t{64} << 30),
-                               part_alignment);
+void region::reserve(const region_request& request) {
+    control_bytes_ = align_up(request.control_bytes, minimum_part_bytes);
+    ring_bytes_ = align_up(request.ring_bytes, minimum_part_bytes);
+    std::uint64_t arguments = request.argument_bytes;
+    std::uint64_t results = request.result_bytes;
+    const std::uint64_t largest = largest_file();
+    for (;; arguments /= 2, results /= 2) {
+        argument_bytes_ = align_up(std::max(arguments, minimum_part_bytes), minimum_part_bytes);
+        seat_bytes_ = align_up(std::clamp(results / std::max(request.seats, 1u), minimum_part_bytes,
+                                          maximum_seat_bytes),
+                               minimum_part_bytes);
         size_ = control_bytes_ + ring_bytes_ + argument_bytes_ + request.seats * seat_bytes_;
-        int error = EFBIG;
-        const char* call = "ftruncate (RLIMIT_FSIZE)";
-        if (size_ <= allowed && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) == 0) {
-            call = "mmap";
-            void* const mapped = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE,
-                                        MAP_SHARED | MAP_NORESERVE, fd_.get(), 0);
-            if (mapped != MAP_FAILED) {
-                base_ = static_cast<std::byte*>(mapped);
-                // A core dump of the host must not contain a terabyte of holes, nor a crash of a
-                // worker take minutes to look through them.
-                ::madvise(base_, size_, MADV_DONTDUMP);
-                return;
-            }
-            error = errno;
-        } else if (size_ <= allowed) {
-            error = errno;
-            call = "ftruncate";
+        const attempt made = try_map(fd_.get(), size_, largest);
+        if (made.mapped != MAP_FAILED) {
+            base_ = static_cast<std::byte*>(made.mapped);
+            // A core dump must not contain a terabyte of holes, nor take minutes to look through
+            // them.
+            ::madvise(base_, size_, MADV_DONTDUMP);
+            return;
         }
-        const bool smallest = argument_bytes_ <= part_alignment && seat_bytes_ <= part_alignment;
-        if (smallest) {
-            base::throw_system_error(error, std::string(call) + " of " + std::to_string(size_) +
-                                                " bytes for the shared memory");
+        if (argument_bytes_ == minimum_part_bytes && seat_bytes_ == minimum_part_bytes) {
+            base::throw_system_error(made.error, std::string(made.call) + " of " +
+                                                     std::to_string(size_) +
+                                                     " bytes for the shared memory");
         }
-        argument_bytes_ /= 2;
-        result_bytes /= 2;
+    }
+}
+
+void region::seal() {
+    // Nobody can shrink it under us, which would turn our reads into SIGBUS, nor seal it further.
+    // Growth is sealed too: the size is the reservation.
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    base::checked(::fcntl(fd_.get(), F_ADD_SEALS, seals),
+                  "fcntl(F_ADD_SEALS) on the shared memory");
+    if (const int error = secure({base_, control_bytes_ + ring_bytes_}); error != 0) {
+        base::throw_system_error(
+            error,
+            "fallocate of " + std::to_string(control_bytes_ + ring_bytes_) + " bytes for the ring");
     }
 }
 
 region::~region() { ::munmap(base_, size_); }
 
 int region::secure(std::span<const std::byte> bytes) noexcept {
-    if (const int error = base::fail_point::hit("region.fallocate"); error != 0) return error;
-    const std::uint64_t first = offset_of(bytes.data()) / page * page;
-    const std::uint64_t last = align_up(offset_of(bytes.data()) + bytes.size(), page);
+    if (const int error = base::fail_point::hit("memory.fallocate"); error != 0) return error;
+    const std::uint64_t first = align_down(offset_of(bytes.data()), page_bytes());
+    const std::uint64_t last = align_up(offset_of(bytes.data()) + bytes.size(), page_bytes());
+    if (first == last) return 0;
     for (;;) {
         if (::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
                         static_cast<off_t>(last - first)) == 0) {
@@ -108,8 +148,8 @@ int region::secure(std::span<const std::byte> bytes) noexcept {
 }
 
 void region::release(std::span<const std::byte> bytes) noexcept {
-    const std::uint64_t first = align_up(offset_of(bytes.data()), page);
-    const std::uint64_t last = (offset_of(bytes.data()) + bytes.size()) / page * page;
+    const std::uint64_t first = align_up(offset_of(bytes.data()), page_bytes());
+    const std::uint64_t last = align_down(offset_of(bytes.data()) + bytes.size(), page_bytes());
     if (first >= last) return;
     // Failure only means that the pages stay ours.
     static_cast<void>(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -119,6 +159,20 @@ void region::release(std::span<const std::byte> bytes) noexcept {
 std::uint64_t region::resident_bytes() const noexcept {
     struct stat now {};
     return ::fstat(fd_.get(), &now) == 0 ? static_cast<std::uint64_t>(now.st_blocks) * 512 : 0;
+}
+
+int region::become_fork_server() noexcept {
+    return ::mprotect(base_, size_, PROT_READ) == 0 ? 0 : errno;
+}
+
+bool region::map_read_only(int view, std::uint64_t from, std::uint64_t to) noexcept {
+    if (from == to) return true;
+    if (::mmap(base_ + from, to - from, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, view,
+               static_cast<off_t>(from)) == MAP_FAILED) {
+        return false;
+    }
+    ::madvise(base_ + from, to - from, MADV_DONTDUMP);  // a new mapping begins without it
+    return true;
 }
 
 int region::become_worker(unsigned seat) noexcept {
@@ -131,46 +185,41 @@ int region::become_worker(unsigned seat) noexcept {
     const int view = reopened ? reopened.get() : fd_.get();
 
     const auto own = results(seat);
-    const std::uint64_t first = control_bytes_ + ring_bytes_;
+    const std::uint64_t words = control_bytes_ + ring_bytes_;
     const std::uint64_t own_first = offset_of(own.data());
-    const std::uint64_t own_last = own_first + own.size();
-    const auto read_only_view = [&](std::uint64_t from, std::uint64_t to) {
-        return from == to ||
-               ::mmap(base_ + from, to - from, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
-                      view, static_cast<off_t>(from)) != MAP_FAILED;
-    };
-    if (!read_only_view(first, own_first) || !read_only_view(own_last, size_)) return errno;
+    if (!map_read_only(view, words, own_first) ||
+        !map_read_only(view, own_first + own.size(), size_)) {
+        return errno;
+    }
+    // What become_fork_server() took.
+    const int write = PROT_READ | PROT_WRITE;
+    if (::mprotect(base_, words, write) != 0 || ::mprotect(own.data(), own.size(), write) != 0) {
+        return errno;
+    }
     fd_.reset();
     return 0;
 }
 
 int region::secure_in_worker(std::span<std::byte> bytes) noexcept {
-    const auto first = reinterpret_cast<std::uintptr_t>(bytes.data()) / page * page;
-    const auto last = align_up(reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size(), page);
-    int error = base::fail_point::hit("region.populate_write");
+    const auto pages = whole_pages(bytes);
+    int error = base::fail_point::hit("memory.populate_write");
     while (error == 0) {
-        if (::madvise(reinterpret_cast<void*>(first), last - first, MADV_POPULATE_WRITE) == 0)
-            return 0;
+        if (::madvise(pages.data(), pages.size(), MADV_POPULATE_WRITE) == 0) return 0;
         if (errno != EINTR) error = errno;
     }
-    // EFAULT is what an exhausted memfd or a poisoned page gives; EINVAL, a kernel without the
-    // call.
-    if (error != EINVAL) return error == EFAULT ? ENOMEM : error;
-    for (std::uintptr_t at = first; at < last; at += page) {
-        // A byte onto itself: racing with nobody, because no one reads what is not allocated.
-        iovec byte{reinterpret_cast<void*>(at), 1};
-        if (::process_vm_writev(::getpid(), &byte, 1, &byte, 1, 0) != 1) {
-            return errno == EFAULT ? ENOMEM : errno;
-        }
-    }
-    return 0;
+    if (error == EINVAL) error = write_by_kernel(pages);  // no such advice before Linux 5.14
+    if (error == 0) return 0;
+    release_in_worker(bytes);                 // those that did get pages
+    return error == EFAULT ? ENOMEM : error;  // how a write to an exhausted memfd is refused
 }
 
 void region::release_in_worker(std::span<std::byte> bytes) noexcept {
-    const auto first = align_up(reinterpret_cast<std::uintptr_t>(bytes.data()), page);
-    const auto last = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) / page * page;
+    const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+    const std::uint64_t skip = align_up(begin, page_bytes()) - begin;
+    if (skip >= bytes.size()) return;
+    const std::uint64_t size = align_down(bytes.size() - skip, page_bytes());
     // Workers hold no descriptor to punch holes with; MADV_REMOVE does the same by address.
-    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_REMOVE);
+    if (size > 0) ::madvise(bytes.data() + skip, size, MADV_REMOVE);
 }
 
 }  // namespace prefork::memory

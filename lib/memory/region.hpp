@@ -10,10 +10,10 @@
 // every process sees it at the same address and it grows without remapping (design.md §4).
 //
 //   part        host   fork server   workers
-//   control     rw     -             rw          hints, journals: small words with rules of their
-//   own ring        rw     -             rw          slots arguments   rw     - read-only   a wild
-//   pointer can't spoil another's arguments results     rw     -             read-only, but for the
-//   worker's own seat
+//   control     rw     read-only     rw: hints, journals; small words with rules of their own
+//   ring        rw     read-only     rw: slots
+//   arguments   rw     read-only     read-only: a wild pointer can't spoil another's arguments
+//   results     rw     read-only     read-only, but for the own seat: rw
 //
 // Boost.Interprocess is not used here: its mapped_region can neither reserve address space without
 // committing it nor put a read-only view over an inherited mapping at the same address, and because
@@ -26,16 +26,20 @@ struct region_request {
     std::size_t ring_bytes = 0;
     unsigned seats = 0;
     /// Address space, not memory: pages cost nothing until they are secured. Halved, down to
-    /// `minimum_part_bytes`, where RLIMIT_AS or RLIMIT_FSIZE don't allow as much.
+    /// `region::minimum_part_bytes`, where RLIMIT_AS or RLIMIT_FSIZE don't allow as much.
     std::uint64_t argument_bytes = std::uint64_t{256} << 30;
     std::uint64_t result_bytes = std::uint64_t{512} << 30;  ///< all seats together
 };
 
 class region {
   public:
-    static constexpr std::uint64_t minimum_part_bytes = 1u << 20;
+    /// Of arguments, and of each seat's results. A huge page: parts begin on such bounds, so that a
+    /// change of access never splits one.
+    static constexpr std::uint64_t minimum_part_bytes = std::uint64_t{2} << 20;
+    /// A seat never needs more than a huge result takes: fewer seats don't get more.
+    static constexpr std::uint64_t maximum_seat_bytes = std::uint64_t{64} << 30;
 
-    /// \throws std::system_error naming the call, when not even the minimum can be had
+    /// \throws std::system_error naming the call and its size, when not even the minimum can be had
     explicit region(const region_request& request);
     ~region();
     region(const region&) = delete;
@@ -70,12 +74,16 @@ class region {
     /// Bytes of memory behind the region now.
     [[nodiscard]] std::uint64_t resident_bytes() const noexcept;
 
+    /// In the fork server, once: nothing can be written any more, by a bug either. Its workers get
+    /// back what become_worker() gives. Returns an errno, 0 when done.
+    [[nodiscard]] int become_fork_server() noexcept;
     /// In a worker, once, before user code: access as in the table above, and the descriptor
     /// closed. Returns an errno, 0 when done.
     [[nodiscard]] int become_worker(unsigned seat) noexcept;
 
-    /// In a worker, for its own part. MADV_POPULATE_WRITE (Linux 5.14), or for older kernels a
-    /// write by the kernel on our behalf, which fails with EFAULT where our own would be SIGBUS.
+    /// In a worker, for bytes of its own part that were not secured before: as secure().
+    /// MADV_POPULATE_WRITE (Linux 5.14), or for older kernels a write by the kernel on our behalf,
+    /// which fails with EFAULT where our own would be SIGBUS.
     [[nodiscard]] static int secure_in_worker(std::span<std::byte> bytes) noexcept;
     static void release_in_worker(std::span<std::byte> bytes) noexcept;
 
@@ -84,7 +92,9 @@ class region {
                                             std::uint64_t size) const noexcept {
         return {base_ + offset, static_cast<std::size_t>(size)};
     }
-    void map(const region_request& request);
+    void reserve(const region_request& request);
+    void seal();
+    [[nodiscard]] bool map_read_only(int view, std::uint64_t from, std::uint64_t to) noexcept;
 
     base::unique_fd fd_;
     std::byte* base_ = nullptr;

@@ -4,21 +4,37 @@
 #include <cerrno>
 #include <new>
 
+#include "memory/offset.hpp"
 #include "memory/region.hpp"
 
 namespace prefork::memory {
+namespace {
+
+// Blocks looked at in each allocation: more than the one that it lends, so that the released ones
+// never pile up, and few enough not to be felt where thousands of results wait to be fetched.
+constexpr std::size_t sweep_step = 4;
+
+result_header& header_of(std::byte* payload) noexcept {
+    return *reinterpret_cast<result_header*>(payload - sizeof(result_header));
+}
+
+}  // namespace
 
 std::byte* result_arena::allocate(std::uint64_t size) {
-    if (size > ~std::uint64_t{0} - sizeof(result_header)) return nullptr;
-    sweep(4);
-    block made = arena_.allocate(size + sizeof(result_header));
-    if (!made) {
-        sweep(lent_.size());
-        made = arena_.allocate(size + sizeof(result_header));
-    }
+    // More than any part, and no overflow where the header is added.
+    size = std::min(size, ~std::uint64_t{0} - sizeof(result_header));
+    sweep(sweep_step);
+    if (std::byte* const payload = lend(size)) return payload;
+    sweep(lent_.size());
+    return lend(size);
+}
+
+std::byte* result_arena::lend(std::uint64_t size) {
+    const block made = arena_.allocate(size + sizeof(result_header));
     if (!made) return nullptr;
     auto* const header = new (made.data) result_header{};
-    header->size = size;
+    // Relaxed: the commit of the task publishes it.
+    header->size.store(size, std::memory_order_relaxed);
     lent_.push_back(made);
     return made.data + sizeof(result_header);
 }
@@ -33,8 +49,6 @@ void result_arena::withdraw(std::byte* payload) {
 }
 
 void result_arena::sweep(std::size_t count) {
-    // Round and round, a few at a time: thousands of results may be out that nobody has fetched
-    // yet.
     for (count = std::min(count, lent_.size()); count > 0 && !lent_.empty(); --count) {
         if (next_to_sweep_ >= lent_.size()) next_to_sweep_ = 0;
         block& each = lent_[next_to_sweep_];
@@ -70,15 +84,17 @@ void result_arena::release(std::span<std::byte> bytes) {
 std::optional<std::span<std::byte>> checked_result(std::span<std::byte> part,
                                                    std::uint64_t offset_in_part,
                                                    std::uint64_t size) noexcept {
-    if (offset_in_part < sizeof(result_header) || offset_in_part % 64 != 0) return std::nullopt;
-    if (offset_in_part > part.size() || size > part.size() - offset_in_part) return std::nullopt;
-    return part.subspan(static_cast<std::size_t>(offset_in_part), static_cast<std::size_t>(size));
+    const auto payload = offset{offset_in_part, size}.within(part, alignof(result_header));
+    if (!payload || offset_in_part < sizeof(result_header)) return std::nullopt;
+    // Relaxed, and once: whatever it says, the payload lies inside of the part. It keeps one stray
+    // write, to the slot, from making us read gigabytes that nobody has written.
+    if (size > header_of(payload->data()).size.load(std::memory_order_relaxed)) return std::nullopt;
+    return payload;
 }
 
 void release_result(std::byte* payload) noexcept {
     // Release: our reads of the payload are over.
-    reinterpret_cast<result_header*>(payload - sizeof(result_header))
-        ->released.store(1, std::memory_order_release);
+    header_of(payload).released.store(1, std::memory_order_release);
 }
 
 }  // namespace prefork::memory

@@ -22,26 +22,32 @@ namespace prefork::memory {
 struct alignas(64) result_header {
     std::atomic<std::uint32_t> released;  ///< written by the host, once; read by the worker
     std::uint32_t reserved;
-    std::uint64_t size;
+    std::atomic<std::uint64_t> size;  ///< of the payload; written by the worker, once
 };
-static_assert(sizeof(result_header) == 64);
+static_assert(sizeof(result_header) == 64 && std::atomic<std::uint64_t>::is_always_lock_free);
 
 class result_arena final : private page_source {
   public:
     result_arena(std::span<std::byte> part, budget& allowed, std::size_t writer)
         : arena_(part, *this), budget_(&allowed), writer_(writer) {}
 
-    /// A payload of `size` bytes, or nullptr: over budget, or out of memory. Blocks that the host
-    /// has released since are taken back first.
+    /// A payload of `size` bytes, or nullptr: `error()` says why. Blocks that the host has released
+    /// since are taken back first.
     [[nodiscard]] std::byte* allocate(std::uint64_t size);
     /// Back at once: nobody was told of it.
     void withdraw(std::byte* payload);
-    /// Gives the pages of free blocks back, all but `keep` bytes.
+    /// Why allocate() gave nothing: EDQUOT is the budget; ENOSPC or ENOMEM the kernel or the part.
+    [[nodiscard]] int error() const noexcept { return arena_.error(); }
+
+    [[nodiscard]] std::uint64_t secured_bytes() const noexcept { return arena_.secured_bytes(); }
+    /// Gives the pages that no result needs back until at most `keep` bytes of them are held. A
+    /// worker that goes to sleep without it keeps its share of the budget from all others.
     void trim(std::uint64_t keep);
 
   private:
     [[nodiscard]] int secure(std::span<std::byte> bytes) override;
     void release(std::span<std::byte> bytes) override;
+    [[nodiscard]] std::byte* lend(std::uint64_t size);
     void sweep(std::size_t count);
 
     arena arena_;
@@ -52,7 +58,8 @@ class result_arena final : private page_source {
 };
 
 /// Host: the payload bytes [offset, offset + size) that a worker says lie in `part`, or nothing
-/// when they don't, aren't aligned, or have no room for a header before them.
+/// when they don't, aren't aligned, have no room for a header before them, or are more than the
+/// header says.
 [[nodiscard]] std::optional<std::span<std::byte>> checked_result(std::span<std::byte> part,
                                                                  std::uint64_t offset_in_part,
                                                                  std::uint64_t size) noexcept;

@@ -77,7 +77,14 @@ class pool_core {
     [[nodiscard]] bool wait(ticket task, base::time_point deadline);
     [[nodiscard]] outcome take(ticket task);
     void abandon(ticket task) noexcept;
-    void release_block(std::byte* payload) noexcept;
+    void pin(unsigned seat) noexcept;
+    void unpin(unsigned seat) noexcept;
+    [[nodiscard]] bool owns_result(unsigned seat, const std::byte* data, std::uint64_t bytes);
+    [[nodiscard]] unsigned seat_of(const std::byte* data) const noexcept;
+    /// For shared arrays; empty in a pool without processes.
+    [[nodiscard]] memory::block allocate_array(std::size_t bytes);
+    /// Takes no lock of the pool, so that the last reference may be dropped anywhere.
+    void release_argument(const memory::block& block) noexcept;
 
     // ---- settle.cpp
     bool cancel(ticket task);
@@ -115,7 +122,9 @@ class pool_core {
     // ---- submit.cpp
     void check_open() const;
     void check_function(const call& what);
-    [[nodiscard]] memory::block allocate_arguments(lock& held, const call& what);
+    [[nodiscard]] memory::block allocate_arguments(lock& held, std::size_t bytes,
+                                                   overflow when_full);
+    void bury();
     [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held);
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
@@ -137,6 +146,8 @@ class pool_core {
     [[nodiscard]] std::exception_ptr read_block(const task_record& record, ring::slot_word word,
                                                 std::uint64_t size, outcome& into);
     void harvest(task_record& record, ring::slot_word word);
+    void hold_seat(unsigned seat, outcome& by) noexcept;
+    void drop_block() noexcept;
     bool harvest_all();
     void free_record(task_record& record, ring::slot_word word);
     void sweep_abandoned();
@@ -186,6 +197,9 @@ class pool_core {
     std::optional<argument_pages> pages_;
     std::optional<memory::arena> arguments_;
     std::optional<function_check> functions_;
+
+    std::mutex graveyard_mutex_;
+    std::vector<memory::block> graveyard_;  ///< blocks of arrays that nobody refers to any more
 
     std::vector<task_record> records_;
     /// Results taken out of the ring before anybody asked, and those of inline runs.

@@ -6,6 +6,7 @@
 #include "codec/exception_codec.hpp"
 #include "memory/result_arena.hpp"
 #include "pool/core.hpp"
+#include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
 
 // From a committed slot to the caller. What is read here was written by a worker: every word is
@@ -102,8 +103,13 @@ std::exception_ptr not_a_result(const task_record& record, const char* why) {
 
 void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
     const ring::slot& slot = ring_->at(record.position);
-    const auto [size, kind] =
+    const auto [size, kind, refers] =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));
+    // Blocks that the result names stay while it isn't decoded, even if their worker dies
+    // meanwhile.
+    if (refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
+        hold_seat(word.owner() - 1, into);
+    }
     switch (kind) {
         case ring::payload_kind::inlined:
         case ring::payload_kind::exception:
@@ -145,12 +151,17 @@ std::exception_ptr pool_core::read_block(const task_record& record, ring::slot_w
     const auto payload =
         memory::checked_result(part, offset - region_->offset_of(part.data()), size);
     if (!payload) return not_a_result(record, "a block outside of its worker's part");
-    into.core_ = this;
     into.block_ = payload->data();
     into.size_ = payload->size();
-    held_results_[seat].fetch_add(1, std::memory_order_relaxed);
-    blocks_out_.fetch_add(1, std::memory_order_relaxed);
+    hold_seat(seat, into);
     return nullptr;
+}
+
+void pool_core::hold_seat(unsigned seat, outcome& by) noexcept {
+    if (by.seat_ != outcome::no_seat) return;
+    by.core_ = this;
+    by.seat_ = seat;
+    pin(seat);
 }
 
 // ---- slots
@@ -175,6 +186,7 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
     }
     if (record.arguments) arguments_->release(record.arguments);
     record.arguments = {};
+    record.attachments.clear();
     record.failure = nullptr;
     record.in_use = false;
     record.quarantined = false;
@@ -270,16 +282,35 @@ void pool_core::sweep_abandoned() {
 
 // No lock here, because results are also dropped with the lock held; so counts are atomic. The
 // host's own counters, in private memory: nobody dies with them.
-void pool_core::release_block(std::byte* payload) noexcept {
-    const unsigned seat = region_->seat_of(payload);
-    memory::release_result(payload);
-    if (held_results_[seat].fetch_sub(1, std::memory_order_acq_rel) == 1) wake_monitor();
-    blocks_out_.fetch_sub(1, std::memory_order_acq_rel);
-    if (orphaned_.load(std::memory_order_acquire)) {
-        lock held{mutex_};
-        reference_dropped(held);
-    }
+void pool_core::pin(unsigned seat) noexcept {
+    held_results_[seat].fetch_add(1, std::memory_order_relaxed);
+    blocks_out_.fetch_add(1, std::memory_order_relaxed);
 }
+
+void pool_core::unpin(unsigned seat) noexcept {
+    if (held_results_[seat].fetch_sub(1, std::memory_order_acq_rel) == 1 &&
+        !roster_.is_alive(seat)) {
+        wake_monitor();
+    }
+    drop_block();
+}
+
+void pool_core::drop_block() noexcept {
+    blocks_out_.fetch_sub(1, std::memory_order_acq_rel);
+    if (!orphaned_.load(std::memory_order_acquire)) return;
+    lock held{mutex_};
+    reference_dropped(held);
+}
+
+bool pool_core::owns_result(unsigned seat, const std::byte* data, std::uint64_t bytes) {
+    if (!region_ || seat >= held_results_.size()) return false;
+    const auto part = region_->results(seat);
+    const auto offset =
+        reinterpret_cast<std::uint64_t>(data) - reinterpret_cast<std::uint64_t>(part.data());
+    return memory::checked_result(part, offset, bytes).has_value();
+}
+
+unsigned pool_core::seat_of(const std::byte* data) const noexcept { return region_->seat_of(data); }
 
 void pool_core::vacate(process::worker_entry& worker) {
     region_->release(region_->results(worker.seat));
@@ -300,6 +331,8 @@ outcome::outcome(outcome&& other) noexcept
     : core_(std::exchange(other.core_, nullptr)),
       block_(std::exchange(other.block_, nullptr)),
       size_(other.size_),
+      seat_(std::exchange(other.seat_, no_seat)),
+      kept_(std::move(other.kept_)),
       failure_(std::move(other.failure_)) {
     if (block_ == nullptr) std::memcpy(inline_.data(), other.inline_.data(), inline_.size());
 }
@@ -313,13 +346,20 @@ outcome& outcome::operator=(outcome&& other) noexcept {
 }
 
 outcome::~outcome() {
-    if (block_ == nullptr) return;
-    if (core_ != nullptr) {
-        core_->release_block(block_);
-    } else {
+    if (seat_ != no_seat) {
+        if (block_ != nullptr) memory::release_result(block_);
+        core_->unpin(seat_);
+    } else if (block_ != nullptr) {
         ::operator delete[](block_, std::align_val_t{payload_alignment});
     }
 }
+
+decoding::decoding(const outcome& of) noexcept {
+    static_assert(sizeof(exchange) <= sizeof exchange_ && alignof(exchange) <= alignof(void*));
+    new (exchange_) exchange{of.core_, of.seat_};
+}
+
+decoding::~decoding() { std::launder(reinterpret_cast<exchange*>(exchange_))->~exchange(); }
 
 std::span<const std::byte> outcome::bytes() const {
     if (failure_) std::rethrow_exception(failure_);

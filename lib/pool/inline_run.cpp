@@ -4,6 +4,7 @@
 
 #include "codec/exception_codec.hpp"
 #include "pool/core.hpp"
+#include "pool/shared_block.hpp"
 
 // The same task here: the gate is shut, the caller is itself a task, or there is no room. The same
 // bytes go through the same invoker, so results and errors are the same too.
@@ -40,6 +41,9 @@ ticket pool_core::run_inline(const call& what) {
     private_sink sink;
     try {
         const aligned_bytes payload = make_bytes(what.size);
+        // Arrays that the arguments and the result name live on in `kept_` until the result is
+        // decoded.
+        const exchange here{this, &result.kept_};
         what.write(what.encoder, payload.get());
         what.function({payload.get(), what.size}, sink);
         result.size_ = sink.size_;

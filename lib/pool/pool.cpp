@@ -162,7 +162,7 @@ void pool_core::make_server() {
 }
 
 int pool_core::run_worker(const process::worker_start& start) {
-    process::become_worker();
+    process::become_worker(start.index);
     if (const int error = region_->become_worker(start.seat); error != 0) {
         process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
         return 1;
@@ -195,6 +195,7 @@ int pool_core::run_worker(const process::worker_start& start) {
     process::limit_data(options_.worker_memory_limit);
     process::report_started(start);
     loop.run();
+    process::run_exit_calls();
     if (options_.on_worker_exit) options_.on_worker_exit();
     return 0;
 }

@@ -87,6 +87,11 @@ void pool_core::close(pool_core* core) noexcept {
         // What remains ends with the fork server, in the core's destructor.
     }
     lock held{core->mutex_};
+    for (task_record& each : core->records_) {
+        each.attachments.clear();
+        // Nobody will ask for these, and no submission sweeps them any more.
+        if (each.in_use && each.abandoned) core->harvest(each, core->ring_->word(each.position));
+    }
     core->orphaned_.store(true, std::memory_order_release);
     core->reference_dropped(held);
 }

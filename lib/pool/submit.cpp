@@ -4,6 +4,7 @@
 
 #include "base/futex.hpp"
 #include "pool/core.hpp"
+#include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
 #include "process/identity.hpp"
 
@@ -35,7 +36,7 @@ ticket pool_core::submit(const call& what, const call_options& how) {
     sweep_abandoned();
     memory::block arguments;
     if (what.size > ring::inline_payload_bytes) {
-        arguments = allocate_arguments(held, what);
+        arguments = allocate_arguments(held, what.size, options_.when_full);
         if (!arguments) return held.unlock(), run_inline(what);
     }
     const auto position = acquire_position(held);
@@ -63,7 +64,10 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.size = what.size;
     record.timeout = how.timeout;
     record.arguments = arguments;
-    what.write(what.encoder, arguments ? arguments.data : slot.payload.data());
+    {
+        const exchange sending{this, &record.attachments};
+        what.write(what.encoder, arguments ? arguments.data : slot.payload.data());
+    }
     if (how.retries > 0 && !arguments) {
         if (!record.kept) record.kept = std::make_unique<kept_arguments>();
         std::memcpy(record.kept->data(), slot.payload.data(), what.size);
@@ -158,20 +162,46 @@ void pool_core::wait_for_room(lock& held) {
     check_open();
 }
 
-memory::block pool_core::allocate_arguments(lock& held, const call& what) {
+memory::block pool_core::allocate_array(std::size_t bytes) {
+    if (inline_only_) return {};
+    host_mark_.require(options_.name);
+    lock held{mutex_};
+    check_open();
+    const memory::block made = allocate_arguments(held, bytes, overflow::wait);
+    std::memset(made.data, 0, bytes);
+    blocks_out_.fetch_add(1, std::memory_order_relaxed);
+    return made;
+}
+
+void pool_core::release_argument(const memory::block& block) noexcept {
+    {
+        const std::lock_guard held{graveyard_mutex_};
+        graveyard_.push_back(block);
+    }
+    drop_block();
+}
+
+void pool_core::bury() {
+    const std::lock_guard held{graveyard_mutex_};
+    for (const memory::block& each : graveyard_) arguments_->release(each);
+    graveyard_.clear();
+}
+
+memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overflow when_full) {
     for (;;) {
-        if (const memory::block made = arguments_->allocate(what.size)) return made;
+        bury();
+        if (const memory::block made = arguments_->allocate(bytes)) return made;
         const int error = arguments_->error();
-        const std::string size = std::to_string(what.size);
-        if (what.size > budget_->limit()) {
+        const std::string size = std::to_string(bytes);
+        if (bytes > budget_->limit()) {
             throw payload_too_large("arguments of " + size + " bytes exceed the memory budget of " +
                                     std::to_string(budget_->limit()) + " bytes");
         }
         // What has ended gives its arguments back when it is collected or swept; if nothing is left
         // that could, waiting would be for ever.
         if (harvest_all()) continue;
-        if (options_.when_full == overflow::run_inline) return {};
-        if (options_.when_full == overflow::fail) {
+        if (when_full == overflow::run_inline) return {};
+        if (when_full == overflow::fail) {
             throw queue_full("pool '" + options_.name + "': no room for arguments of " + size +
                              " bytes in the memory budget of " + std::to_string(budget_->limit()));
         }

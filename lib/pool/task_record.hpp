@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <vector>
 
 #include "memory/arena.hpp"
 #include "prefork/detail/pool_core.hpp"
@@ -31,6 +32,8 @@ struct task_record {
     memory::block arguments;
     /// Inline arguments, for another run: the result of the lost one may lie over them.
     std::unique_ptr<kept_arguments> kept;
+    /// Arrays that the arguments name, kept as long as the task may run.
+    std::vector<shared_ref> attachments;
     /// Why it ended, when it was the host that ended it.
     std::exception_ptr failure;
 };

@@ -11,7 +11,10 @@ enum class role {
 
 [[nodiscard]] role current_role() noexcept;
 /// In a new worker, before its hooks.
-void become_worker() noexcept;
+void become_worker(unsigned index) noexcept;
+[[nodiscard]] unsigned worker_index() noexcept;
+/// Before a worker leaves in peace: what detail::at_worker_exit() was given, the newest first.
+void run_exit_calls();
 
 /// A byte of 1 on a page that the kernel wipes at every fork (MADV_WIPEONFORK, Linux 4.14): in a
 /// process that the user forks from the host it reads 0. A load, where comparing process ids would

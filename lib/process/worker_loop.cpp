@@ -46,9 +46,13 @@ class worker_loop::slot_sink final : public detail::result_sink {
     }
     void describe(ring::payload_kind kind, std::uint64_t size) noexcept {
         // Relaxed: published by the commit.
-        slot_.description.store(ring::description{size, kind}.pack(), std::memory_order_relaxed);
+        slot_.description.store(ring::description{size, kind, loop_.refers_}.pack(),
+                                std::memory_order_relaxed);
     }
     void withdraw() {
+        for (std::byte* const each : loop_.sent_) loop_.results_.withdraw(each);
+        loop_.sent_.clear();
+        loop_.refers_ = false;
         if (block_ != nullptr) loop_.results_.withdraw(block_);
         block_ = nullptr;
         size_ = 0;
@@ -101,6 +105,11 @@ void worker_loop::run() {
     claimer_.give_up_reservation();
 }
 
+void worker_loop::note_sent(std::byte* block) {
+    if (block != nullptr) sent_.push_back(block);
+    refers_ = true;
+}
+
 void worker_loop::make_room() noexcept {
     ring::hints& shared = control_.hints();
     if (shared.room_wanted.load(std::memory_order_relaxed) == 0) return;
@@ -130,11 +139,14 @@ void worker_loop::run_task(const ring::claimed_task& task) {
     journal_->running.store(task.word.bits(), std::memory_order_release);
     base::fail_point::pass("worker.started");
 
+    refers_ = false;
+    sent_.clear();
     slot_sink sink{*this, slot};
     try {
         call({payload, static_cast<std::size_t>(arguments.size)}, sink);
         sink.describe(ring::payload_kind::inlined, ring::payload_kind::block);
     } catch (const no_room& none) {
+        sink.withdraw();
         sink.describe(ring::payload_kind::no_memory, none.size);
     } catch (...) {
         sink.withdraw();

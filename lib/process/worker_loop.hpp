@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <vector>
 
 #include "memory/budget.hpp"
 #include "memory/region.hpp"
@@ -36,6 +36,9 @@ class worker_loop {
     /// The journal and arena of the worker that this process is; nullptr in the host.
     [[nodiscard]] static worker_loop* current() noexcept;
     [[nodiscard]] memory::result_arena& arena() noexcept { return results_; }
+    /// The task's result refers to `block`, of this worker's part, which the host releases; or,
+    /// with nullptr, to one that was sent before.
+    void note_sent(std::byte* block);
 
   private:
     class slot_sink;
@@ -52,6 +55,8 @@ class worker_loop {
     journal* journal_;
     std::uint64_t spin_ticks_ = 0;
     std::uint64_t ran_ = 0;
+    bool refers_ = false;
+    std::vector<std::byte*> sent_;
 };
 
 }  // namespace prefork::process

@@ -14,7 +14,8 @@
 //
 //    0   word         the truth (slot_word.hpp)
 //    8   function     address of the invoker; every process is a fork of one image
-//   16   description  size of the payload in bytes (48 bits) and its kind (16 bits)
+//   16   description  size of the payload in bytes (48 bits), its kind (15 bits), and whether it
+//                     refers to other blocks of the committing worker's part (1 bit)
 //   24   submitted    ticks at publication, for the queueing time
 //   32   payload      96 bytes inline: the arguments, then, in the same place, the result;
 //                     kind `block`: the first 8 bytes are the block's offset in the region
@@ -36,16 +37,20 @@ inline constexpr std::size_t inline_payload_bytes = 96;
 
 struct description {
     using size_bits = base::bit_field<0, 48>;
-    using kind_bits = base::bit_field<48, 16>;
+    using kind_bits = base::bit_field<48, 15>;
+    using refers_bit = base::bit_field<63, 1>;
 
     std::uint64_t size = 0;
     payload_kind kind = payload_kind::inlined;
+    bool refers = false;
 
     [[nodiscard]] static constexpr description unpack(std::uint64_t bits) noexcept {
-        return {size_bits::get(bits), static_cast<payload_kind>(kind_bits::get(bits))};
+        return {size_bits::get(bits), static_cast<payload_kind>(kind_bits::get(bits)),
+                refers_bit::get(bits) != 0};
     }
     [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
-        return size_bits::put(size) | kind_bits::put(static_cast<std::uint64_t>(kind));
+        return size_bits::put(size) | kind_bits::put(static_cast<std::uint64_t>(kind)) |
+               refers_bit::put(refers);
     }
 };
 

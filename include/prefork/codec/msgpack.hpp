@@ -146,40 +146,30 @@ inline constexpr bool msgpack_packs<std::unique_ptr<T>> = msgpack_inside_nil<T>;
 template <class T>
 inline constexpr bool msgpack_packs<std::shared_ptr<T>> = msgpack_inside_nil<T>;
 
-/// Looks through the bytes before anything is allocated for them. msgpack-cxx makes room for as
-/// many elements as an array says it has; as each takes at least a byte, all arrays together can't
-/// have more than there are bytes.
+/// Looks through the bytes before anything is made of them: msgpack-cxx allocates as many elements
+/// as an array says it has before it looks for them, and its conversions recurse.
 class msgpack_scan : public ::msgpack::null_visitor {
   public:
-    explicit msgpack_scan(std::size_t bytes) noexcept : elements_left_(bytes) {}
-    bool start_array(std::uint32_t elements) noexcept { return enter(elements); }
-    bool start_map(std::uint32_t pairs) noexcept { return enter(std::uint64_t{2} * pairs); }
+    bool start_array(std::uint32_t) noexcept { return enter(); }
+    bool start_map(std::uint32_t) noexcept { return enter(); }
     bool end_array() noexcept { return leave(); }
     bool end_map() noexcept { return leave(); }
 
   private:
-    bool enter(std::uint64_t elements) noexcept {
-        if (elements > elements_left_ || depth_ == max_depth) return false;
-        elements_left_ -= elements;
-        ++depth_;
-        return true;
-    }
-    bool leave() noexcept {
-        --depth_;
-        return true;
-    }
+    bool enter() noexcept { return ++depth_ <= max_depth; }
+    bool leave() noexcept { return depth_-- > 0; }
 
     static constexpr unsigned max_depth = 1000;
-    std::uint64_t elements_left_;
     unsigned depth_ = 0;
 };
 
 /// \throws decode_error, msgpack's own
 [[nodiscard]] inline ::msgpack::object_handle unpack_msgpack(const std::string& bytes) {
     std::size_t end = 0;
-    msgpack_scan scan{bytes.size()};
+    msgpack_scan scan;
     if (!::msgpack::parse(bytes.data(), bytes.size(), end, scan) || end != bytes.size())
-        throw_decode_error("not one whole msgpack object", end, bytes.size());
+        throw_decode_error("not one whole msgpack object, or one nested too deep", end,
+                           bytes.size());
     // Strings stay where they are until they are converted.
     const auto in_place = [](::msgpack::type::object_type, std::size_t, void*) { return true; };
     return ::msgpack::unpack(bytes.data(), bytes.size(), in_place);

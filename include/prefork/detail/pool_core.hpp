@@ -6,15 +6,13 @@
 #include <cstdint>
 #include <exception>
 #include <span>
+#include <vector>
 
 #include "prefork/detail/callable.hpp"
+#include "prefork/detail/shared_block.hpp"
 #include "prefork/export.hpp"
 
 // What the templates of the public headers call in the library. Nothing here is for users.
-
-namespace prefork {
-class pool;
-}
 
 namespace prefork::detail {
 
@@ -55,11 +53,29 @@ class PREFORK_EXPORT outcome {
   private:
     friend class pool_core;
 
-    pool_core* core_ = nullptr;   // set while a block of a worker's part is held
+    friend class decoding;
+
+    static constexpr unsigned no_seat = ~0u;
+
+    pool_core* core_ = nullptr;
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
+    unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
+    std::vector<shared_ref> kept_;  // arrays that the payload of an inline run names
     std::exception_ptr failure_;
     alignas(payload_alignment) std::array<std::byte, 96> inline_;
+};
+
+/// While a result is decoded: what it names belongs to its worker and its pool.
+class PREFORK_EXPORT decoding {
+  public:
+    explicit decoding(const outcome& of) noexcept;
+    ~decoding();
+    decoding(const decoding&) = delete;
+    decoding& operator=(const decoding&) = delete;
+
+  private:
+    alignas(void*) std::byte exchange_[4 * sizeof(void*)];
 };
 
 using time_point = std::chrono::steady_clock::time_point;

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Fails when code in README.md or docs/ is not what the tree says. Usage: snippets.py ROOT
+
+A line `<!-- examples/crash.cpp -->` before a fenced block says that the block is a piece of that file, whole
+lines in their order; indentation that all of them share may be missing. Every C++ block is marked: what is
+not meant to be compiled says `<!-- sketch -->`.
+"""
+import pathlib
+import re
+import sys
+import textwrap
+
+BLOCK = re.compile(r'(?:^<!-- *(?P<mark>\S+) *-->\n\n?)?^```(?P<language>\w*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def is_piece(piece, whole):
+    lines = piece.splitlines()
+    of = whole.splitlines()
+    wanted = textwrap.dedent(piece).splitlines()
+    return any(textwrap.dedent('\n'.join(of[start:start + len(lines)])).splitlines() == wanted
+               for start in range(len(of) - len(lines) + 1))
+
+
+def violations(root):
+    for page in [root / 'README.md', *sorted((root / 'docs').rglob('*.md'))]:
+        text = page.read_text(encoding='utf-8') if page.exists() else ''
+        for block in BLOCK.finditer(text):
+            where = f'{page.relative_to(root)}:{text.count(chr(10), 0, block.start("text"))}'
+            mark = block['mark']
+            if mark is None:
+                if block['language'] in ('cpp', 'c++'):
+                    yield f'{where}: from which example is this?'
+            elif mark != 'sketch':
+                source = root / mark
+                if not source.is_file():
+                    yield f'{where}: there is no {mark}'
+                elif not is_piece(block['text'], source.read_text(encoding='utf-8')):
+                    yield f'{where}: not a piece of {mark}'
+
+
+found = list(violations(pathlib.Path(sys.argv[1])))
+print(*found, sep='\n')
+sys.exit(bool(found))
