@@ -65,6 +65,8 @@ inline constexpr std::chrono::milliseconds longest_sleep{100};
 class pool_core {
   public:
     explicit pool_core(const pool_options& options);
+    /// Forks, and blocks until every worker has started. Once.
+    void start();
     ~pool_core();
     pool_core(const pool_core&) = delete;
     pool_core& operator=(const pool_core&) = delete;

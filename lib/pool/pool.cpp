@@ -11,6 +11,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
@@ -113,6 +114,10 @@ pool_core::pool_core(const pool_options& options) : options_(options) {
     }
     if (options_.max_load_average) gate_.emplace(*options_.max_load_average, usable_cpus_);
     make_memory();
+}
+
+void pool_core::start() {
+    if (inline_only_) return;
     wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     functions_.emplace();
     make_server();
@@ -265,7 +270,16 @@ void throw_group_collected() {
 
 namespace prefork {
 
-pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) {}
+// In two steps, so that in the workers, which are forked in the second, this object knows its core: a task
+// may use its own pool.
+pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) {
+    try {
+        core_->start();
+    } catch (...) {
+        delete std::exchange(core_, nullptr);
+        throw;
+    }
+}
 pool::~pool() { detail::pool_core::close(core_); }
 std::size_t pool::cancel_all() { return core_->cancel_waiting(); }
 std::size_t pool::kill_all() { return core_->kill_running(); }

@@ -56,7 +56,7 @@ def main():
     found = [line for check in checks for line in check.result()]
     if not names:
         found = [f'no header in {public}']
-    print(*found, sep='\n')
+    print('\n'.join(found), end='\n' if found else '')
     return bool(found)
 
 

@@ -39,5 +39,5 @@ def violations(root):
 
 
 found = list(violations(pathlib.Path(sys.argv[1])))
-print(*found, sep='\n')
+print('\n'.join(found), end='\n' if found else '')
 sys.exit(bool(found))

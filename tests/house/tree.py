@@ -65,7 +65,7 @@ def installed(root):
 
 def main(root):
     found = [line for check in (sizes_and_words, tests, installed) for line in check(root)]
-    print(*found, sep='\n')
+    print('\n'.join(found), end='\n' if found else '')
     return bool(found)
 
 

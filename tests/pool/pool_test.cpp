@@ -1,0 +1,177 @@
+#include "prefork/pool.hpp"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <string>
+
+#include "prefork/prefork.hpp"
+#include "support/catch.hpp"
+#include "support/leaks.hpp"
+
+namespace pf = prefork;
+using namespace std::chrono_literals;
+
+namespace {
+
+int twice(int x) { return 2 * x; }
+int forever() {
+    for (;;) ::pause();
+}
+
+}  // namespace
+
+TEST_CASE("a pool leaves nothing behind, used or not, busy or idle") {
+    for (const unsigned workers : {1u, 3u}) {
+        const pf::test::leaks none_left;
+        { const pf::pool unused{{.workers = workers}}; }
+        {
+            pf::pool busy{{.workers = workers, .grace = 0ms}};
+            auto first = busy.submit(forever);
+            auto second = busy.submit(forever);
+        }
+        pf::pool idle{{.workers = workers}};
+        CHECK(idle.submit(twice, 1).get() == 2);
+    }
+}
+
+TEST_CASE("a future outlives its pool, with the result that was there or cancelled") {
+    const pf::test::leaks none_left;
+    pf::future<std::string> large;
+    pf::future<int> small;
+    pf::future<int> never;
+    {
+        pf::pool pool{{.workers = 1}};
+        large = pool.submit([](std::size_t n) { return std::string(n, 'x'); }, 100'000);
+        small = pool.submit(twice, 21);
+        small.wait();
+        never = pool.submit(forever);
+    }
+    CHECK(large.get() == std::string(100'000, 'x'));
+    CHECK(small.get() == 42);
+    REQUIRE_THROWS_AS(never.get(), pf::cancelled);
+}
+
+TEST_CASE("shutdown refuses new tasks, ends the old ones, and says whether it had to") {
+    pf::pool pool{{.workers = 1}};
+    auto done = pool.submit(twice, 2);
+    CHECK(pool.shutdown(10s));
+    CHECK(done.get() == 4);
+    REQUIRE_THROWS_AS(pool.submit(twice, 1), pf::pool_closed);
+
+    pf::pool stuck{{.workers = 1, .grace = 0ms}};
+    auto never = stuck.submit(forever);
+    CHECK_FALSE(stuck.shutdown(50ms));
+    REQUIRE_THROWS_AS(never.get(), pf::cancelled);
+}
+
+TEST_CASE("drain waits for every task, with and without a future") {
+    pf::pool pool{{.workers = 2}};
+    for (int i = 0; i < 1000; ++i) static_cast<void>(pool.submit(twice, i));
+    pool.drain();
+    CHECK(pool.stats().completed == 1000);
+}
+
+TEST_CASE(
+    "a start hook runs in each worker before its first task, an exit hook when it leaves in "
+    "peace") {
+    static int opened = 0;
+    int pipe_ends[2];
+    REQUIRE(::pipe(pipe_ends) == 0);
+    static int exit_fd = -1;
+    exit_fd = pipe_ends[1];
+    {
+        pf::pool pool{{.workers = 2,
+                       .on_worker_start = [] { opened = 7; },
+                       .on_worker_exit = [] { static_cast<void>(!::write(exit_fd, "x", 1)); },
+                       .keep_fds = {pipe_ends[1]}}};
+        CHECK(pool.submit([] { return opened; }).get() == 7);
+        CHECK(opened == 0);
+    }
+    ::close(pipe_ends[1]);
+    char bytes[8];
+    CHECK(::read(pipe_ends[0], bytes, sizeof bytes) == 2);
+    ::close(pipe_ends[0]);
+}
+
+TEST_CASE("a start hook that throws, exits or hangs is told by the constructor") {
+    const pf::test::leaks none_left;
+    REQUIRE_THROWS_WITH(
+        pf::pool(
+            {.workers = 2, .on_worker_start = [] { throw std::runtime_error("no database"); }}),
+        "pool 'prefork': on_worker_start threw: no database");
+    REQUIRE_THROWS_AS(pf::pool({.workers = 2, .on_worker_start = [] { ::_exit(3); }}),
+                      pf::worker_start_failed);
+    REQUIRE_THROWS_WITH(
+        pf::pool(
+            {.workers = 1, .on_worker_start = [] { ::pause(); }, .worker_start_timeout = 50ms}),
+        "pool 'prefork': on_worker_start took longer than worker_start_timeout");
+}
+
+TEST_CASE("a worker_local is made once in each worker and kept") {
+    struct counter {
+        int value = 0;
+    };
+    static pf::worker_local<counter> local{[] { return counter{}; }};
+    pf::pool pool{{.workers = 1}};
+    const auto next = [] { return ++local->value; };
+    for (int i = 1; i <= 5; ++i) CHECK(pool.submit(next).get() == i);
+    CHECK(local->value == 0);  // the host's own
+}
+
+TEST_CASE("a process that the user forks is told that the pool isn't its own") {
+    pf::pool pool{{.workers = 1}};
+    CHECK(pool.submit(twice, 1).get() == 2);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        int status = 1;
+        try {
+            static_cast<void>(pool.submit(twice, 1));
+        } catch (const pf::wrong_process&) {
+            status = 0;
+        }
+        ::_exit(status);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+    CHECK(pool.submit(twice, 2).get() == 4);
+}
+
+TEST_CASE("stats count what happened") {
+    pf::pool pool{{.workers = 2}};
+    for (int i = 0; i < 10; ++i) CHECK(pool.submit(twice, i).get() == 2 * i);
+    const pf::pool_stats now = pool.stats();
+    CHECK(now.submitted == 10);
+    CHECK(now.completed == 10);
+    CHECK(now.failed == 0);
+    CHECK(now.workers.size() == 2);
+    CHECK(now.workers[0].completed + now.workers[1].completed == 10);
+    CHECK(now.run_time.min <= now.run_time.mean);
+    CHECK(now.run_time.mean <= now.run_time.max);
+    CHECK(now.busy >= 0);
+    CHECK(now.busy <= 1);
+    CHECK(pool.healthy());
+}
+
+TEST_CASE("describe says how many workers there are and which limits were read") {
+    const pf::pool pool{{.workers = 3, .name = "render"}};
+    const std::string text = pool.describe();
+    CAPTURE(text);
+    CHECK(text.find("pool 'render': 3 workers") == 0);
+    CHECK(text.find("affinity mask of") != std::string::npos);
+    CHECK(text.find("memory budget of") != std::string::npos);
+}
+
+TEST_CASE("PREFORK_WORKERS=inline makes any pool sequential") {
+    ::setenv("PREFORK_WORKERS", "inline", 1);
+    {
+        pf::pool pool{{.workers = 4}};
+        CHECK(pool.submit([] { return ::getpid(); }).get() == ::getpid());
+        CHECK(pool.stats().inlined == 1);
+    }
+    ::unsetenv("PREFORK_WORKERS");
+}

@@ -1,0 +1,193 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "base/fail_point.hpp"
+#include "prefork/prefork.hpp"
+#include "support/catch.hpp"
+#include "support/leaks.hpp"
+
+namespace pf = prefork;
+using pf::base::fail_point;
+using namespace std::chrono_literals;
+
+namespace {
+
+int raise_signal(int signal) {
+    ::raise(signal);
+    ::pause();
+    return 0;
+}
+int leave(int status) { ::_exit(status); }
+int forever() {
+    for (;;) ::pause();
+}
+int twice(int x) { return 2 * x; }
+
+}  // namespace
+
+TEST_CASE("a worker that dies loses the task it ran, and nothing else") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 2}};
+    std::vector<pf::future<int>> before;
+    for (int i = 0; i < 100; ++i) before.push_back(pool.submit(twice, i));
+    auto lost = pool.submit(raise_signal, SIGKILL);
+    std::vector<pf::future<int>> after;
+    for (int i = 0; i < 100; ++i) after.push_back(pool.submit(twice, i));
+    for (int i = 0; i < 100; ++i) {
+        CHECK(before[static_cast<std::size_t>(i)].get() == 2 * i);
+        CHECK(after[static_cast<std::size_t>(i)].get() == 2 * i);
+    }
+    try {
+        lost.get();
+        FAIL("the task's result came from nowhere");
+    } catch (const pf::worker_lost& e) {
+        CHECK(e.signal() == SIGKILL);
+        CHECK(e.attempts() == 1);
+        CHECK(e.killed_by() == pf::killer::stranger);
+        CHECK(std::string(e.what()).find("SIGKILL (task 100, attempt 1 of 1)") !=
+              std::string::npos);
+    }
+    CHECK(pool.stats().lost_workers == 1);
+}
+
+TEST_CASE("the error says how the worker ended") {
+    pf::pool pool{{.workers = 1}};
+    try {
+        pool.submit(leave, 3).get();
+        FAIL("no error");
+    } catch (const pf::worker_lost& e) {
+        CHECK(e.signal() == 0);
+        CHECK(e.exit_status() == 3);
+        CHECK(e.killed_by() == pf::killer::none);
+        CHECK(std::string(e.what()).find("exited with status 3") != std::string::npos);
+    }
+    try {
+        pool.submit(raise_signal, SIGABRT).get();
+        FAIL("no error");
+    } catch (const pf::worker_lost& e) {
+        CHECK(e.signal() == SIGABRT);
+        CHECK(e.killed_by() == pf::killer::none);
+    }
+}
+
+TEST_CASE(
+    "a task that kills every worker is tried as often as allowed, then is lost with the count") {
+    pf::pool pool{{.workers = 2, .retries = 2}};
+    try {
+        pool.submit(raise_signal, SIGKILL).get();
+        FAIL("no error");
+    } catch (const pf::worker_lost& e) {
+        CHECK(e.attempts() == 3);
+    }
+    CHECK(pool.stats().retried == 2);
+    CHECK(pool.submit(twice, 4).get() == 8);
+}
+
+TEST_CASE("a retried task has its arguments unharmed, inline and in a block") {
+    const std::size_t size = GENERATE(std::size_t{10}, std::size_t{100'000});
+    pf::pool_options options{.workers = 1, .retries = 1};
+    fail_point::arm("worker.before_commit", fail_point::action::die);
+    pf::pool pool{options};
+    const std::string text(size, 'q');
+    const auto echo = [](const std::string& same) { return same; };
+    CHECK(pool.submit(echo, text).get() == text);
+    CHECK(pool.stats().retried == 1);
+    fail_point::disarm();
+}
+
+TEST_CASE("a task claimed by a worker that dies before it starts runs elsewhere, once") {
+    fail_point::arm("worker.claimed", fail_point::action::die);
+    pf::pool pool{{.workers = 2}};
+    CHECK(pool.submit(twice, 21).get() == 42);  // no retry is allowed, and none is needed
+    CHECK(pool.stats().retried == 0);
+    fail_point::disarm();
+}
+
+TEST_CASE("a worker that dies between its commit and the wake of the caller costs nothing") {
+    fail_point::arm("commit.before_wake", fail_point::action::die);
+    pf::pool pool{{.workers = 1, .idle = pf::idle::park}};
+    const auto slow = [] {
+        timespec time{0, 20'000'000};
+        ::nanosleep(&time, nullptr);
+        return 42;
+    };
+    CHECK(pool.submit(slow).get_for(10s) == 42);
+    fail_point::disarm();
+}
+
+TEST_CASE("a task over its timeout ends with task_timeout, and its worker is replaced") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .timeout = 30ms, .grace = 0ms}};
+    REQUIRE_THROWS_AS(pool.submit(forever).get(), pf::task_timeout);
+    CHECK(pool.submit(twice, 1).get() == 2);
+    REQUIRE_THROWS_AS(pool.with({.timeout = 10ms}).submit(forever).get(), pf::task_timeout);
+    CHECK(pool.stats().timeouts == 2);
+}
+
+TEST_CASE("a worker that leaves the late task within the grace is not killed for it") {
+    pf::pool pool{{.workers = 1, .grace = 5s}};
+    const auto slow = [] {
+        timespec time{0, 80'000'000};
+        ::nanosleep(&time, nullptr);
+        return ::getpid();
+    };
+    const auto pid = pool.submit(slow).get();
+    REQUIRE_THROWS_AS(pool.with({.timeout = 10ms}).submit(slow).get(), pf::task_timeout);
+    CHECK(pool.submit(slow).get() == pid);
+}
+
+TEST_CASE("cancel ends a waiting task before it starts and a running one with its worker") {
+    pf::pool pool{{.workers = 1, .grace = 0ms}};
+    auto running = pool.submit(forever);
+    auto waiting = pool.submit(twice, 1);
+    CHECK(waiting.cancel());
+    REQUIRE_THROWS_AS(waiting.get(), pf::cancelled);
+    CHECK(running.cancel());
+    REQUIRE_THROWS_AS(running.get(), pf::cancelled);
+    auto done = pool.submit(twice, 3);
+    done.wait();
+    CHECK_FALSE(done.cancel());
+    CHECK(done.get() == 6);
+}
+
+TEST_CASE("cancel_all gives up what waits, kill_all what runs") {
+    pf::pool pool{{.workers = 1}};
+    auto running = pool.submit(forever);
+    REQUIRE(pf::test::until([&] { return pool.stats().submitted == 1; }));
+    std::vector<pf::future<int>> waiting;
+    for (int i = 0; i < 10; ++i) waiting.push_back(pool.submit(twice, i));
+    // The first may have been given up while it still waited, or may run.
+    const auto given_up = pool.cancel_all();
+    CHECK(given_up >= 10);
+    for (auto& each : waiting) REQUIRE_THROWS_AS(each.get(), pf::cancelled);
+    if (given_up == 10) CHECK(pool.kill_all() == 1);
+    REQUIRE_THROWS_AS(running.get(), pf::cancelled);
+    CHECK(pool.submit(twice, 5).get() == 10);
+}
+
+TEST_CASE(
+    "a worker over its memory limit gets bad_alloc first, and an error that says so after that") {
+    pf::pool pool{{.workers = 1, .worker_memory_limit = 64u << 20}};
+    const auto hog = [](std::size_t bytes) {
+        std::vector<char> memory(bytes, 'x');
+        return memory[bytes / 2];
+    };
+    CHECK(pool.submit(hog, 1u << 20).get() == 'x');
+    REQUIRE_THROWS_AS(pool.submit(hog, 256u << 20).get(), std::bad_alloc);
+    CHECK(pool.submit(hog, 1u << 20).get() == 'x');
+}
+
+TEST_CASE("workers are recycled after their number of tasks, and no task is lost by it") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 2, .max_tasks_per_worker = 8}};
+    std::vector<pf::future<int>> results;
+    for (int i = 0; i < 500; ++i) results.push_back(pool.submit(twice, i));
+    for (int i = 0; i < 500; ++i) REQUIRE(results[static_cast<std::size_t>(i)].get() == 2 * i);
+    CHECK(pool.stats().lost_workers == 0);
+}

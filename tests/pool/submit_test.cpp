@@ -1,0 +1,211 @@
+#include <atomic>
+#include <bit>
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "prefork/prefork.hpp"
+#include "support/catch.hpp"
+#include "support/leaks.hpp"
+
+namespace pf = prefork;
+namespace test = prefork::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+int add(int a, int b) { return a + b; }
+std::string repeat(const std::string& text, int times) {
+    std::string all;
+    for (int i = 0; i < times; ++i) all += text;
+    return all;
+}
+std::size_t length(std::string_view text) { return text.size(); }
+double sum(std::span<const double> values) {
+    double total = 0;
+    for (const double each : values) total += each;
+    return total;
+}
+double same(double value) { return value; }
+std::string echo(std::string text) { return text; }
+enum class colour : short { red = 1, green = -2 };
+colour other(colour c) { return c == colour::red ? colour::green : colour::red; }
+struct point {
+    int x;
+    double y;
+};
+point mirror(point p) { return {-p.x, -p.y}; }
+void nothing() {}
+int with_default(int a, const std::vector<std::string>& names) {
+    return a + static_cast<int>(names.size());
+}
+struct only_moves {
+    explicit only_moves(int v) : value(v) {}
+    only_moves(only_moves&&) = default;
+    only_moves& operator=(only_moves&&) = default;
+    int value;
+};
+only_moves make_only_moves(int v) { return only_moves{v}; }
+
+}  // namespace
+
+TEST_CASE("every kind of value comes back as it went, inline and in 1, 2 and 4 workers") {
+    for (const unsigned workers : {pf::inline_workers, 1u, 2u, 4u}) {
+        const test::leaks none_left;
+        CAPTURE(workers);
+        pf::pool pool{{.workers = workers}};
+        CHECK(pool.submit(add, 40, 2).get() == 42);
+        CHECK(pool.submit(repeat, "ab", 3).get() == "ababab");
+        CHECK(pool.submit(length, "four").get() == 4);
+        const std::vector<double> values{1, 2, 3.5};
+        CHECK(pool.submit(sum, values).get() == 6.5);
+        CHECK(pool.submit(other, colour::red).get() == colour::green);
+        CHECK(pool.submit(mirror, point{3, 0.5}).get().x == -3);
+        CHECK(pool.submit([](int x) { return x * 2; }, 21).get() == 42);
+        CHECK(pool.submit([](auto x) { return x + 1; }, 1.5).get() == 2.5);
+        CHECK(pool.submit(make_only_moves, 7).get().value == 7);
+        CHECK(pool.submit(with_default, 1, std::vector<std::string>{"a", "bc"}).get() == 3);
+        CHECK_NOTHROW(pool.submit(nothing).get());
+        const double not_a_number = std::bit_cast<double>(0x7ff8'dead'beef'0001ull);
+        CHECK(std::bit_cast<std::uint64_t>(pool.submit(same, not_a_number).get()) ==
+              0x7ff8'dead'beef'0001ull);
+        CHECK(std::signbit(pool.submit(same, -0.0).get()));
+    }
+}
+
+TEST_CASE("payloads of every size up to beyond the inline limit come back") {
+    const test::leaks none_left;
+    pf::pool pool{{.workers = 1}};
+    for (std::size_t size = 0; size < 300; ++size) {
+        std::string text(size, '\0');
+        for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 7);
+        REQUIRE(pool.submit(echo, text).get() == text);
+    }
+    const std::string large(50u << 20, 'x');
+    CHECK(pool.submit(echo, large).get() == large);
+}
+
+TEST_CASE("results come in the order of submission, whoever finishes first") {
+    pf::pool pool{{.workers = 2}};
+    std::vector<pf::future<int>> results;
+    for (int i = 0; i < 20'000; ++i) results.push_back(pool.submit(add, i, 1));
+    for (int i = 0; i < 20'000; ++i) REQUIRE(results[static_cast<std::size_t>(i)].get() == i + 1);
+}
+
+TEST_CASE("several threads submit to several pools at once") {
+    const test::leaks none_left;
+    pf::pool first{{.workers = 2}};
+    pf::pool second{{.workers = 1}};
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+            for (int i = 0; i < 2000; ++i) {
+                wrong += (i % 2 == 0 ? first : second).submit(add, i, t).get() != i + t;
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("what globals held when the pool was made is seen by tasks") {
+    static int global = 0;
+    global = 42;
+    pf::pool pool{{.workers = 1}};
+    global = 43;
+    CHECK(pool.submit([] { return global; }).get() == 42);
+}
+
+TEST_CASE(
+    "a task that uses its own pool runs what it submits itself, and doesn't wait for a worker") {
+    static pf::pool* own = nullptr;
+    pf::pool pool{{.workers = 1}};
+    own = &pool;  // after the fork: workers don't see it
+    CHECK(pool.submit([] { return own == nullptr; }).get());
+
+    static pf::pool* outer = nullptr;
+    alignas(pf::pool) static std::byte place[sizeof(pf::pool)];
+    outer = reinterpret_cast<pf::pool*>(place);
+    new (place) pf::pool{{.workers = 1}};
+    CHECK(outer->submit([] { return outer->submit(add, 40, 2).get(); }).get() == 42);
+    outer->~pool();
+}
+
+TEST_CASE("a pool made inside a task works, inline") {
+    pf::pool pool{{.workers = 1}};
+    const auto nested = [] {
+        pf::pool inner{{.workers = 3}};
+        return inner.submit(add, 1, 2).get();
+    };
+    CHECK(pool.submit(nested).get() == 3);
+}
+
+TEST_CASE("a full queue fails, runs inline or waits, as chosen") {
+    const auto nap = [](int) {
+        timespec time{0, 2'000'000};
+        ::nanosleep(&time, nullptr);
+        return 1;
+    };
+    SECTION("fail") {
+        pf::pool pool{{.workers = 1, .queue_limit = 4, .when_full = pf::overflow::fail}};
+        std::vector<pf::future<int>> results;
+        const auto fill = [&] {
+            for (int i = 0; i < 100; ++i) results.push_back(pool.submit(nap, i));
+        };
+        REQUIRE_THROWS_WITH(fill(), "pool 'prefork': 4 tasks wait (queue_limit)");
+        for (auto& result : results) CHECK(result.get() == 1);
+    }
+    SECTION("inline") {
+        pf::pool pool{{.workers = 1, .queue_limit = 4, .when_full = pf::overflow::run_inline}};
+        std::vector<pf::future<int>> results;
+        for (int i = 0; i < 50; ++i) results.push_back(pool.submit(nap, i));
+        for (auto& result : results) CHECK(result.get() == 1);
+        CHECK(pool.stats().inlined > 0);
+    }
+    SECTION("wait") {
+        pf::pool pool{{.workers = 1, .queue_limit = 4}};
+        std::vector<pf::future<int>> results;
+        for (int i = 0; i < 50; ++i) results.push_back(pool.submit(nap, i));
+        for (auto& result : results) CHECK(result.get() == 1);
+        CHECK(pool.stats().inlined == 0);
+    }
+}
+
+TEST_CASE("arguments and results beyond the memory budget are errors, and the pool goes on") {
+    pf::pool pool{{.workers = 1, .memory_budget = 4u << 20}};
+    REQUIRE_THROWS_AS(pool.submit(echo, std::string(5u << 20, 'x')), pf::payload_too_large);
+    auto too_large = pool.submit([](int) { return std::string(8u << 20, 'y'); }, 1);
+    REQUIRE_THROWS_AS(too_large.get(), pf::payload_too_large);
+    CHECK(pool.submit(echo, std::string(1u << 20, 'z')).get().size() == 1u << 20);
+}
+
+TEST_CASE("a budget that many large arguments exceed together holds the submitter back") {
+    pf::pool pool{{.workers = 1, .memory_budget = 8u << 20}};
+    std::vector<pf::future<std::size_t>> results;
+    for (int i = 0; i < 40; ++i) results.push_back(pool.submit(length, std::string(1u << 20, 'x')));
+    for (auto& result : results) CHECK(result.get() == 1u << 20);
+}
+
+TEST_CASE("options that make no sense are refused, naming option, value and limit") {
+    REQUIRE_THROWS_WITH(pf::pool({.workers = 256}),
+                        "prefork::pool_options::workers is 256: at most 255, or inline_workers");
+    REQUIRE_THROWS_WITH(
+        pf::pool({.memory_budget = 100}),
+        "prefork::pool_options::memory_budget is 100: at least a slot of 128 bytes, or 0");
+    REQUIRE_THROWS_WITH(pf::pool({.queue_limit = 0}),
+                        "prefork::pool_options::queue_limit is 0: 1 to 1000000");
+    REQUIRE_THROWS_WITH(pf::pool({.timeout = -1ns}),
+                        "prefork::pool_options::timeout is -1 ns: it can't be negative");
+    REQUIRE_THROWS_AS(pf::pool({.max_load_average = -0.5}), std::invalid_argument);
+    REQUIRE_THROWS_AS(pf::pool({.retries = 1001}), std::invalid_argument);
+    REQUIRE_THROWS_AS(pf::pool({.grace = -1ms}), std::invalid_argument);
+    REQUIRE_THROWS_AS(pf::pool({.worker_start_timeout = 0s}), std::invalid_argument);
+    REQUIRE_THROWS_AS(pf::pool({.keep_fds = {-1}}), std::invalid_argument);
+    pf::pool pool{{.workers = 1}};
+    REQUIRE_THROWS_AS(pool.with({.timeout = -1ms}), std::invalid_argument);
+}
