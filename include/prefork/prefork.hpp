@@ -3,6 +3,7 @@
 // All of it. The codecs that need a library are included where that library's headers are there; a
 // program that uses neither links neither.
 
+#include "prefork/codec.hpp"
 #include "prefork/error.hpp"
 #include "prefork/future.hpp"
 #include "prefork/gate.hpp"
@@ -12,3 +13,10 @@
 #include "prefork/stats.hpp"
 #include "prefork/task_group.hpp"
 #include "prefork/worker.hpp"
+
+#if __has_include(<msgpack.hpp>)
+#include "prefork/codec/msgpack.hpp"
+#endif
+#if __has_include(<boost/archive/binary_oarchive.hpp>)
+#include "prefork/codec/boost_archive.hpp"
+#endif

@@ -1,0 +1,156 @@
+#include <cstdlib>
+#include <fstream>
+#include <list>
+#include <map>
+#include <numeric>
+#include <ranges>
+#include <string>
+#include <vector>
+
+#include "prefork/prefork.hpp"
+#include "support/catch.hpp"
+#include "support/leaks.hpp"
+
+namespace pf = prefork;
+using namespace std::chrono_literals;
+
+namespace {
+
+int twice(int x) { return 2 * x; }
+int fail_at_7(int x) {
+    if (x == 7) throw std::out_of_range("item 7");
+    return x;
+}
+
+/// What /proc/loadavg is to this process while it lives.
+class load_is {
+  public:
+    explicit load_is(const char* load) {
+        std::ofstream{path_} << load << " 0.00 0.00 1/100 1\n";
+        ::setenv("PREFORK_LOADAVG_FILE", path_.c_str(), 1);
+    }
+    ~load_is() {
+        ::unsetenv("PREFORK_LOADAVG_FILE");
+        std::remove(path_.c_str());
+    }
+    load_is(const load_is&) = delete;
+    load_is& operator=(const load_is&) = delete;
+
+  private:
+    std::string path_ = "/tmp/prefork_load_" + std::to_string(::getpid());
+};
+
+}  // namespace
+
+TEST_CASE("map returns the results in the order of its inputs, for every kind of range") {
+    for (const unsigned workers : {pf::inline_workers, 1u, 2u, 5u}) {
+        CAPTURE(workers);
+        const pf::test::leaks none_left;
+        pf::pool pool{{.workers = workers}};
+        for (const int count : {0, 1, 2, 3, 16, 17, 1000}) {
+            const std::vector<int> results = pool.map(std::views::iota(0, count), twice);
+            REQUIRE(results.size() == static_cast<std::size_t>(count));
+            for (int i = 0; i < count; ++i) REQUIRE(results[static_cast<std::size_t>(i)] == 2 * i);
+        }
+        const std::list<std::string> words{"a", "bcd", "", "ef"};
+        const auto lengths = pool.map(words, [](const std::string& word) { return word.size(); });
+        CHECK(lengths == std::vector<std::size_t>{1, 3, 0, 2});
+        const std::vector<bool> odd =
+            pool.map(std::vector<int>{1, 2, 3}, [](int x) { return x % 2 == 1; });
+        CHECK(odd == std::vector<bool>{true, false, true});
+        const auto names =
+            pool.map(std::vector<int>{1, 22}, [](int x) { return std::to_string(x); });
+        CHECK(names == std::vector<std::string>{"1", "22"});
+        pool.map(std::vector<int>{1, 2, 3}, [](int) {});
+        auto evens =
+            std::views::iota(0, 100) | std::views::filter([](int x) { return x % 2 == 0; });
+        CHECK(pool.map(evens, twice).size() == 50);
+    }
+}
+
+TEST_CASE("map throws the first error in the order of the inputs, and the pool goes on") {
+    pf::pool pool{{.workers = 2}};
+    REQUIRE_THROWS_AS(pool.map(std::views::iota(0, 100), fail_at_7), std::out_of_range);
+    CHECK(pool.map(std::views::iota(8, 11), fail_at_7) == std::vector<int>{8, 9, 10});
+}
+
+TEST_CASE("a group gathers in the order of run, once") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 2}};
+    pf::task_group<int> group{pool};
+    for (int i = 0; i < 1000; ++i) group.run(twice, i);
+    const std::vector<int> results = group.get();
+    REQUIRE(results.size() == 1000);
+    for (int i = 0; i < 1000; ++i) REQUIRE(results[static_cast<std::size_t>(i)] == 2 * i);
+    REQUIRE_THROWS_AS(group.get(), pf::group_collected);
+    REQUIRE_THROWS_AS(group.run(twice, 1), pf::group_collected);
+    CHECK_FALSE(group.ran_inline());
+}
+
+TEST_CASE("more results than the ring has slots are kept until they are fetched") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .queue_limit = 50}};
+    pf::task_group<std::string> group{pool};
+    for (int i = 0; i < 5000; ++i) {
+        group.run([](int n) { return std::string(static_cast<std::size_t>(n % 300), 'x'); }, i);
+    }
+    const std::vector<std::string> results = group.get();
+    for (std::size_t i = 0; i < 5000; ++i) REQUIRE(results[i].size() == i % 300);
+}
+
+TEST_CASE("get_for throws wait_timeout, the tasks go on, and get may be tried again") {
+    pf::pool pool{{.workers = 1}};
+    pf::task_group<int> group{pool};
+    group.run([] {
+        timespec time{0, 50'000'000};
+        ::nanosleep(&time, nullptr);
+        return 42;
+    });
+    REQUIRE_THROWS_WITH(group.get_for(1ms), "no result within 1 ms; the task goes on");
+    CHECK(group.get_for(10s) == std::vector<int>{42});
+}
+
+TEST_CASE("a group throws its first error after all its tasks have ended") {
+    pf::pool pool{{.workers = 2}};
+    pf::task_group<int> group{pool};
+    for (int i = 0; i < 20; ++i) group.run(fail_at_7, i);
+    REQUIRE_THROWS_WITH(group.get(), "item 7");
+}
+
+TEST_CASE("above the load, strictly, groups and maps run in the caller with the same results") {
+    const load_is four{"4.00"};
+    pf::pool pool{{.workers = 1}};
+    const double exactly = 4.0 / pf::usable_cpus();
+    pf::task_group<int> open{pool, {.max_load_average = exactly}};
+    CHECK_FALSE(open.ran_inline());
+    pf::task_group<int> shut{pool, {.max_load_average = exactly - 0.01}};
+    CHECK(shut.ran_inline());
+    for (int i = 0; i < 10; ++i) shut.run(twice, i);
+    CHECK(shut.get() == std::vector<int>{0, 2, 4, 6, 8, 10, 12, 14, 16, 18});
+    CHECK(pool.stats().inlined == 10);
+
+    pf::pool gated{{.workers = 1, .max_load_average = 0.01}};
+    const auto here = gated.map(std::vector<int>{1, 2}, [](int) { return ::getpid(); });
+    CHECK(here == std::vector<int>{::getpid(), ::getpid()});
+    CHECK(gated.submit([] { return ::getpid(); }).get() != ::getpid());
+}
+
+TEST_CASE("the machine's own load is read") {
+    CHECK(pf::load_average() >= 0);
+    CHECK(pf::usable_cpus() >= 1);
+}
+
+TEST_CASE("wait_for and ready tell without fetching") {
+    pf::pool pool{{.workers = 1}};
+    auto result = pool.submit([] {
+        timespec time{0, 30'000'000};
+        ::nanosleep(&time, nullptr);
+        return 1;
+    });
+    CHECK_FALSE(result.wait_for(1ms));
+    CHECK(result.wait_for(10s));
+    CHECK(result.ready());
+    CHECK(result.get() == 1);
+    CHECK_FALSE(result.valid());
+    REQUIRE_THROWS_AS(result.get(), std::invalid_argument);
+}
