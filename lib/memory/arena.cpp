@@ -144,16 +144,11 @@ block arena::allocate_small(unsigned size_class) {
 }
 
 slab* arena::slab_with_room(unsigned size_class) {
-    auto& open = open_[size_class];
-    if (!open.empty()) {
-        if (!open.back()->free.empty() || carve(*open.back())) return open.back();
-        const auto other = std::find_if(open.begin(), open.end(),
-                                        [](const slab* each) { return !each->free.empty(); });
-        return other == open.end() ? nullptr : *other;
-    }
-    slab* const made = make_slab(size_class);
-    if (made == nullptr || carve(*made)) return made;
-    dissolve(*made);
+    const auto& open = open_[size_class];
+    // At most one, the first, was never full; any other has a free place.
+    slab* const from = open.empty() ? make_slab(size_class) : open.back();
+    if (from == nullptr || !from->free.empty() || carve(*from)) return from;
+    if (from->used == 0) dissolve(*from);
     return nullptr;
 }
 

@@ -207,10 +207,12 @@ int region::secure_in_worker(std::span<std::byte> bytes) noexcept {
         if (::madvise(pages.data(), pages.size(), MADV_POPULATE_WRITE) == 0) return 0;
         if (errno != EINTR) error = errno;
     }
-    if (error == EINVAL) error = write_by_kernel(pages);  // no such advice before Linux 5.14
+    // No such advice before Linux 5.14.
+    if (error == EINVAL) error = write_by_kernel(pages);
     if (error == 0) return 0;
-    release_in_worker(bytes);                 // those that did get pages
-    return error == EFAULT ? ENOMEM : error;  // how a write to an exhausted memfd is refused
+    // Some may have got pages. EFAULT is how a write to an exhausted memfd is refused.
+    release_in_worker(bytes);
+    return error == EFAULT ? ENOMEM : error;
 }
 
 void region::release_in_worker(std::span<std::byte> bytes) noexcept {

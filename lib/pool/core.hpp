@@ -158,12 +158,14 @@ class pool_core {
     void end_quarantine();
     void wait_for_oldest(lock& held);
     [[nodiscard]] bool spin_for(ticket task);
+    [[nodiscard]] bool sleep_for(ticket task, base::time_point deadline);
     void reference_dropped(lock& held) noexcept;
 
     // ---- settle.cpp, all with the mutex held
     void settle_death(process::worker_entry& worker, const process::death& how);
-    void settle_task_of_dead(task_record& record, ring::slot_word word,
-                             process::worker_entry& worker, const process::death& how);
+    [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
+                                     const process::worker_entry& worker);
+    void lose(task_record& record, const process::worker_entry& worker, const process::death& how);
     bool end_task(task_record& record, ring::slot_word& word, ring::state as,
                   const std::exception_ptr& failure);
     bool give_up(task_record& record, ring::state as, const std::exception_ptr& failure, killer by);
@@ -216,7 +218,10 @@ class pool_core {
     unsigned room_waiters_ = 0;
     std::uint64_t timed_tasks_ = 0;
     std::chrono::nanoseconds shortest_timeout_ = std::chrono::nanoseconds::max();
-    bool spin_worthwhile_ = false;
+    /// To the newest task, and whether the last wait was short: hints for whether to spin for the
+    /// next.
+    std::atomic<ring::attention> attention_{ring::attention::awake};
+    std::atomic<bool> short_wait_{true};
 
     std::unique_ptr<process::fork_server> server_;
     process::roster roster_;
@@ -236,6 +241,7 @@ class pool_core {
     std::optional<gate::gate> gate_;
     tallies tallies_;
     base::tick_scale scale_;
+    std::uint64_t spin_ticks_ = 0;  ///< how long a waiter spins
     base::time_point made_at_ = base::monotonic::now();
 
     static constexpr std::uint64_t first_inline = std::uint64_t{1} << 63;

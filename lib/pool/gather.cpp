@@ -24,12 +24,18 @@ bool pool_core::is_ready(ticket task) {
            word.state() <= ring::state::awaited;
 }
 
+// Whoever parks must be woken by the worker, which takes it longer than a small task does;
+// meanwhile the next task is there before the worker looks for it, and its waiter parks too. So a
+// waiter spins not only when its slot was polled, but also when the wait before was short. It never
+// spins when a sleeping worker had to be woken: the kernel may want to run that one here.
 bool pool_core::spin_for(ticket task) {
-    if (!spin_worthwhile_) return false;
+    const ring::attention given = attention_.load(std::memory_order_relaxed);
+    if (usable_cpus_ < 2 || given == ring::attention::woken) return false;
+    if (given == ring::attention::awake && !short_wait_.load(std::memory_order_relaxed))
+        return false;
     const std::uint64_t began = base::ticks();
-    const auto bound = static_cast<std::uint64_t>(20'000 / scale_.ns_per_tick());
     while (!is_ready(task)) {
-        if (base::ticks() - began > bound) return false;
+        if (base::ticks() - began > spin_ticks_) return false;
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
@@ -38,7 +44,14 @@ bool pool_core::spin_for(ticket task) {
 }
 
 bool pool_core::wait(ticket task, base::time_point deadline) {
-    if (is_ready(task) || spin_for(task)) return true;
+    if (is_ready(task)) return true;
+    const std::uint64_t began = base::ticks();
+    const bool ended = spin_for(task) || sleep_for(task, deadline);
+    short_wait_.store(base::ticks() - began <= spin_ticks_, std::memory_order_relaxed);
+    return ended;
+}
+
+bool pool_core::sleep_for(ticket task, base::time_point deadline) {
     ring::slot& slot = ring_->at(task.position);
     while (!is_ready(task)) {
         const base::time_point now = base::monotonic::now();

@@ -116,12 +116,14 @@ void pool_core::handle(process::received&& got) {
 void pool_core::worker_ended(unsigned seat, const process::death& how) {
     process::worker_entry& worker = roster_.at(seat);
     const bool was_running = worker.phase == process::phase::running;
-    const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0;
-    const auto running = control_->journal_of(seat).running.load(std::memory_order_acquire);
-    report_.retire(control_->journal_of(seat).counts);
-    roster_.ended(seat, base::monotonic::now(), in_peace && running == 0);
+    const process::journal& notes = control_->journal_of(seat);
+    const auto running = notes.running.load(std::memory_order_acquire);
+    const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
+    const bool useful = in_peace || notes.counts.count.load(std::memory_order_relaxed) > 0;
+    report_.retire(notes.counts);
+    roster_.ended(seat, base::monotonic::now(), useful);
     settle_death(worker, how);
-    if (was_running && !(in_peace && running == 0)) ++tallies_.lost_workers;
+    if (was_running && !in_peace) ++tallies_.lost_workers;
     if (held_results_[seat].load(std::memory_order_acquire) == 0) vacate(worker);
     if (!monitor_.joinable() || stopping_)
         return;  // construction looks for itself; the end needs no more

@@ -19,6 +19,7 @@
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
 #include "process/child_setup.hpp"
+#include "process/crash_report.hpp"
 #include "process/identity.hpp"
 #include "process/worker_loop.hpp"
 
@@ -118,6 +119,9 @@ pool_core::pool_core(const pool_options& options) : options_(options) {
 
 void pool_core::start() {
     if (inline_only_) return;
+    // Twice a hand-over by way of the kernel (4–5 µs, design.md §3, measured here too), and some.
+    constexpr double waiter_spin_ns = 20'000;
+    spin_ticks_ = static_cast<std::uint64_t>(waiter_spin_ns / scale_.ns_per_tick());
     wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     functions_.emplace();
     make_server();
@@ -172,6 +176,7 @@ int pool_core::run_worker(const process::worker_start& start) {
         process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
         return 1;
     }
+    process::watch_crashes(control_->crash_of(start.seat));
     const unsigned threads = options_.inner_threads != 0
                                  ? options_.inner_threads
                                  : std::max(1u, usable_cpus_ / options_.workers);
@@ -270,8 +275,8 @@ void throw_group_collected() {
 
 namespace prefork {
 
-// In two steps, so that in the workers, which are forked in the second, this object knows its core: a task
-// may use its own pool.
+// In two steps, so that in the workers, which are forked in the second, this object knows its core:
+// a task may use its own pool.
 pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) {
     try {
         core_->start();

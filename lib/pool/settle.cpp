@@ -9,6 +9,7 @@
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
+#include "process/crash_report.hpp"
 
 // What becomes of a task whose worker is gone or late, or that is given up. The host alone settles,
 // with its mutex held, and everything ends when the host ends: nothing here has to survive its own
@@ -16,13 +17,6 @@
 
 namespace prefork::detail {
 namespace {
-
-std::string name_of_end(const process::death& how) {
-    if (how.code == CLD_EXITED) return "exited with status " + std::to_string(how.status);
-    if (how.code == 0) return "ended";
-    const char* const name = ::sigabbrev_np(how.status);
-    return name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(how.status);
-}
 
 killer who_killed(const process::worker_entry& worker, const process::death& how) {
     if (worker.killed_by != killer::none) return worker.killed_by;
@@ -137,45 +131,33 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
 void pool_core::settle_death(process::worker_entry& worker, const process::death& how) {
     base::fail_point::pass("settle.death");
     const unsigned owner = worker.seat + 1;
+    task_record* lost = nullptr;
     for (task_record& record : records_) {
         if (!record.in_use) continue;
         const ring::slot_word word = ring_->word(record.position);
         if (word.owner() != owner) continue;
         if (word.state() == ring::state::claimed && !record.quarantined) {
-            settle_task_of_dead(record, word, worker, how);
+            if (!run_elsewhere(record, word, worker)) lost = &record;
         } else if (word.state() == ring::state::done) {
             harvest(record, word);  // counts what it holds of the dead worker's part
         }
     }
     ring_->recover(owner, oldest_unclaimed());
     end_quarantine();
+    start_due_workers(base::monotonic::now());
+    // Last, because reading symbols takes milliseconds.
+    if (lost != nullptr) lose(*lost, worker, how);
 }
 
-void pool_core::settle_task_of_dead(task_record& record, ring::slot_word word,
-                                    process::worker_entry& worker, const process::death& how) {
+// A task that had not begun runs elsewhere, silently, exactly once; one that had, if the caller
+// allowed it.
+bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
+                              const process::worker_entry& worker) {
     const ring::slot_word running{
         control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
-    const bool begun = running.bits() != 0 && ring::same_attempt(running, word);
-    if (begun) {
+    if (running.bits() != 0 && ring::same_attempt(running, word)) {
         ++record.lost_runs;
-        if (record.retries_left == 0) {
-            loss details;
-            details.signal = how.code == CLD_EXITED ? 0 : how.status;
-            details.exit_status = how.code == CLD_EXITED ? how.status : 0;
-            details.attempts = record.lost_runs;
-            details.killed_by = who_killed(worker, how);
-            const std::string what =
-                "worker " + std::to_string(worker.index) + " lost: " + name_of_end(how) +
-                " (task " + std::to_string(record.position) + ", attempt " +
-                std::to_string(record.lost_runs) + " of " + std::to_string(record.lost_runs) + ")";
-            const auto failure = details.killed_by == killer::memory_limit
-                                     ? std::make_exception_ptr(memory_exceeded(what, details))
-                                     : std::make_exception_ptr(worker_lost(what, details));
-            while (word.state() == ring::state::claimed &&
-                   !end_task(record, word, ring::state::lost, failure)) {
-            }
-            return;
-        }
+        if (record.retries_left == 0) return false;
         --record.retries_left;
         ++tallies_.retried;
         if (!record.arguments && record.kept) {
@@ -184,9 +166,32 @@ void pool_core::settle_task_of_dead(task_record& record, ring::slot_word word,
         }
         fill_slot(record, ring_->at(record.position));
     }
-    // Not begun: it runs elsewhere, silently, exactly once.
     while (word.state() == ring::state::claimed && !ring_->put_back(word, word.attempt() + 1)) {
         word = ring_->word(record.position);
+    }
+    return true;
+}
+
+void pool_core::lose(task_record& record, const process::worker_entry& worker,
+                     const process::death& how) {
+    const auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
+    loss details;
+    details.signal = how.code == CLD_EXITED ? 0 : how.status;
+    details.exit_status = how.code == CLD_EXITED ? how.status : 0;
+    details.attempts = record.lost_runs;
+    details.killed_by = who_killed(worker, how);
+    if (crash) details.stack_trace = process::symbolise(*crash);
+    const std::string runs = std::to_string(record.lost_runs);
+    const std::string what = "worker " + std::to_string(worker.index) +
+                             " lost: " + process::describe_end(how.code, how.status, crash) +
+                             " (task " + std::to_string(record.position) + ", attempt " + runs +
+                             " of " + runs + ")";
+    const auto failure = details.killed_by == killer::memory_limit
+                             ? std::make_exception_ptr(memory_exceeded(what, details))
+                             : std::make_exception_ptr(worker_lost(what, details));
+    ring::slot_word word = ring_->word(record.position);
+    while (word.state() == ring::state::claimed &&
+           !end_task(record, word, ring::state::lost, failure)) {
     }
 }
 

@@ -76,7 +76,7 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     ++in_ring_;
     ++tallies_.submitted;
     next_position_ = position + 1;
-    spin_worthwhile_ = !ring_->publish(position);
+    attention_.store(ring_->publish(position), std::memory_order_relaxed);
 }
 
 void pool_core::fill_slot(const task_record& record, ring::slot& slot) {

@@ -7,11 +7,13 @@
 #include <type_traits>
 
 #include "memory/budget.hpp"
+#include "process/crash_record.hpp"
 #include "ring/hint.hpp"
 #include "ring/wake.hpp"
 #include "stats/counter.hpp"
 
-// The control part of the region: hints, beds, journals and budget words, one after another.
+// The control part of the region: hints, beds, journals, crash records and budget words, one after
+// another.
 
 namespace prefork::process {
 
@@ -55,16 +57,21 @@ class control {
     [[nodiscard]] journal& journal_of(unsigned seat) const noexcept {
         return at<journal>(beds_offset + seats_ * sizeof(ring::bed))[seat];
     }
+    [[nodiscard]] crash_record& crash_of(unsigned seat) const noexcept {
+        return at<crash_record>(crashes_offset())[seat];
+    }
     /// One a seat, and the host's.
     [[nodiscard]] std::span<memory::budget::word> budget_words() const noexcept {
-        return {
-            at<memory::budget::word>(beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal))),
-            seats_ + 1};
+        return {at<memory::budget::word>(crashes_offset() + seats_ * sizeof(crash_record)),
+                seats_ + 1};
     }
 
   private:
     static constexpr std::size_t beds_offset = sizeof(ring::hints) + sizeof(switches);
 
+    [[nodiscard]] std::size_t crashes_offset() const noexcept {
+        return beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal));
+    }
     template <class T>
     [[nodiscard]] T* at(std::size_t offset) const noexcept {
         return reinterpret_cast<T*>(base_ + offset);

@@ -44,11 +44,11 @@ pid_t this_thread() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid));
 
 void give_up(int) { die_of(crash_signal.load(std::memory_order_relaxed)); }
 
-// Where the thread was; `caller`: where it came from, if it has jumped to where no code is.
+/// Where the thread was; 0 where this machine's way to tell is not known here.
 struct position {
     std::uintptr_t pc = 0;
-    std::uintptr_t stack = 0;
-    std::uintptr_t link = 0;
+    std::uintptr_t stack = 0;  ///< where a call leaves its return address, on machines that do
+    std::uintptr_t link = 0;   ///< the return address itself, on the others
 };
 
 position position_of(const void* context) noexcept {

@@ -89,7 +89,8 @@ struct two_steps {
 
 // It shares the descriptors too (CLONE_FILES), so that it can open the server's pidfd for the host
 // while it is its parent: nobody else can reap it then, so its id can't be somebody else's.
-int intermediate(void* argument) {
+// AddressSanitizer doesn't know this stack, and would say so at each _exit().
+__attribute__((no_sanitize("address"))) int intermediate(void* argument) {
     auto& shared = *static_cast<two_steps*>(argument);
     // glibc's, which takes the locks of malloc and stdio around it. It finds them through the
     // thread pointer, which is still the calling thread's.

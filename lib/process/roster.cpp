@@ -34,14 +34,13 @@ void roster::started(unsigned seat) {
     failures_ = 0;
 }
 
-void roster::ended(unsigned seat, base::time_point now, bool in_peace) {
+void roster::ended(unsigned seat, base::time_point now, bool useful) {
     worker_entry& entry = entries_[seat];
     if (entry.phase == phase::starting) ++failures_;
     start_state& next = next_start_[entry.index];
     next.wanted = true;
     // Killing it was our decision, so its early end says nothing about the next one either.
-    const bool suspicious =
-        !in_peace && entry.killed_by == killer::none && now - entry.since < young;
+    const bool suspicious = !useful && entry.killed_by == killer::none && now - entry.since < young;
     next.young_deaths = suspicious ? next.young_deaths + 1 : 0;
     // The first replacement comes at once: one crash is what this library is for.
     const unsigned doublings = next.young_deaths < 2 ? 0 : std::min(next.young_deaths - 2, 16u);

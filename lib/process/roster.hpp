@@ -70,9 +70,9 @@ class roster {
     [[nodiscard]] std::optional<unsigned> begin_start(unsigned index, base::time_point now);
     /// It said that it started.
     void started(unsigned seat);
-    /// It is dead; its index is due again, at once or after a delay. `in_peace`: it left by itself,
-    /// to be recycled, which says nothing bad about the next one.
-    void ended(unsigned seat, base::time_point now, bool in_peace);
+    /// It is dead; its index is due again: at once if it was `useful`, that is, had ended a task or
+    /// left by itself to be recycled; else after a delay that grows with each such death in a row.
+    void ended(unsigned seat, base::time_point now, bool useful);
     /// Nobody holds anything of its part any more.
     void vacate(unsigned seat);
 

@@ -95,8 +95,11 @@ void worker_loop::run() {
             }
         }
         if (!task) {
-            // The host sets `closing` and then wakes every bed, asleep or not, so this sleep ends.
-            claimer_.park(base::never);
+            // The host sets `closing`, then wakes every bed. Asked again after the idle bit is set,
+            // or a wake that came just before we lay down would be missed.
+            claimer_.park(base::never, [this] {
+                return control_.flags().closing.load(std::memory_order_seq_cst) != 0;
+            });
             continue;
         }
         run_task(*task);

@@ -5,7 +5,7 @@
 
 namespace prefork::ring {
 
-bool ring::publish(std::uint64_t position) {
+attention ring::publish(std::uint64_t position) {
     slot& here = at(position);
     const slot_word next = slot_word::ready(position, 0);
     std::uint64_t seen = here.word.load(std::memory_order_relaxed);
@@ -20,22 +20,21 @@ bool ring::publish(std::uint64_t position) {
     published_before_ = position;
     if (before.state() == state::awaited) {
         shared_->tail.store(position + 1, std::memory_order_release);
-        return false;
+        return attention::polled;
     }
     // seq_cst: a worker that is about to sleep decides by tail; it must not miss this one unless
     // we see its idle bit.
     shared_->tail.store(position + 1, std::memory_order_seq_cst);
-    if (!beds_.any()) return true;
+    if (!beds_.any()) return attention::awake;
     // The chain: whoever claims the task before this one looks behind it afterwards and wakes as
     // many as are needed (claimer::look_behind). Its claim comes after our load of the word, so
     // its looks come after our publication. A burst therefore costs one system call.
     const slot_word prior = word(previous);
     if (previous != position && prior.state() == state::ready &&
         distance(previous, prior.seq()) == 0) {
-        return true;
+        return attention::awake;
     }
-    beds_.wake(1);
-    return true;
+    return beds_.wake(1) > 0 ? attention::woken : attention::awake;
 }
 
 bool ring::put_back(slot_word from, std::uint64_t attempt) {
@@ -228,11 +227,6 @@ bool claimer::work_in_sight() noexcept {
         if (entry.load(std::memory_order_seq_cst) != 0) return true;
     }
     return false;
-}
-
-void claimer::park(base::time_point deadline) {
-    give_up_reservation();
-    ring_->beds_.sleep(seat(), deadline, [this] { return work_in_sight(); });
 }
 
 }  // namespace prefork::ring

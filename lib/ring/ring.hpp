@@ -23,6 +23,13 @@
 
 namespace prefork::ring {
 
+/// Who will see to a task that was just published.
+enum class attention {
+    polled,  ///< a worker looks at the slot: an answer may be a fraction of a microsecond away
+    awake,   ///< nobody sleeps, or one who is awake is bound to come by
+    woken,   ///< a sleeper was woken: some microseconds at least
+};
+
 /// A ring of a power of two of slots over borrowed memory, the same in every process.
 class ring {
   public:
@@ -42,9 +49,9 @@ class ring {
     // ---- host: calls are serialised by the caller -------------------------------------------
 
     /// Makes the filled slot at `position` claimable, and wakes one sleeper if nobody polls the
-    /// slot, someone sleeps, and nobody else is bound to look here. False when a worker polled it.
-    /// The slot must be empty or awaited. At most one system call.
-    bool publish(std::uint64_t position);
+    /// slot, someone sleeps, and nobody else is bound to look here. The slot must be empty or
+    /// awaited. At most one system call.
+    attention publish(std::uint64_t position);
 
     /// A claimed task whose worker is gone becomes claimable again, first in line, as `attempt`.
     /// False when the word is no longer `from`.
@@ -95,8 +102,16 @@ class claimer {
     /// host saves the wake.
     [[nodiscard]] std::optional<claimed_task> poll(unsigned spins);
 
-    /// Gives up the reservation and sleeps until woken, work shows, or `deadline`.
-    void park(base::time_point deadline);
+    /// Gives up the reservation and sleeps until woken, work shows, or `deadline`; not at all when
+    /// `or_else()`, which is asked after the idle bit is set, says so.
+    template <class OrElse>
+    void park(base::time_point deadline, OrElse or_else) {
+        give_up_reservation();
+        ring_->beds_.sleep(seat(), deadline, [&] { return work_in_sight() || or_else(); });
+    }
+    void park(base::time_point deadline) {
+        park(deadline, [] { return false; });
+    }
 
     /// Hands a reservation back, so that no position is left without a worker to look at it.
     void give_up_reservation() noexcept;

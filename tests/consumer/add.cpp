@@ -1,7 +1,6 @@
 // A program outside the tree, as a user writes it: only the installed library, only the raw codec.
-#include <prefork/prefork.hpp>
-
 #include <iostream>
+#include <prefork/prefork.hpp>
 
 int add(int a, int b) { return a + b; }
 

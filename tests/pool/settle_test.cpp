@@ -65,7 +65,7 @@ TEST_CASE("the error says how the worker ended") {
         CHECK(e.signal() == 0);
         CHECK(e.exit_status() == 3);
         CHECK(e.killed_by() == pf::killer::none);
-        CHECK(std::string(e.what()).find("exited with status 3") != std::string::npos);
+        CHECK(std::string(e.what()).find("exit status 3") != std::string::npos);
     }
     try {
         pool.submit(raise_signal, SIGABRT).get();
@@ -171,6 +171,8 @@ TEST_CASE("cancel_all gives up what waits, kill_all what runs") {
     CHECK(pool.submit(twice, 5).get() == 10);
 }
 
+// The address sanitizer ends a process that is out of memory instead of throwing bad_alloc.
+#ifndef __SANITIZE_ADDRESS__
 TEST_CASE(
     "a worker over its memory limit gets bad_alloc first, and an error that says so after that") {
     pf::pool pool{{.workers = 1, .worker_memory_limit = 64u << 20}};
@@ -182,6 +184,8 @@ TEST_CASE(
     REQUIRE_THROWS_AS(pool.submit(hog, 256u << 20).get(), std::bad_alloc);
     CHECK(pool.submit(hog, 1u << 20).get() == 'x');
 }
+
+#endif
 
 TEST_CASE("workers are recycled after their number of tasks, and no task is lost by it") {
     const pf::test::leaks none_left;

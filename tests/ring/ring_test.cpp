@@ -119,7 +119,7 @@ TEST_CASE("publishing to a slot that a worker polls wakes nobody") {
     claimer searching{tasks, 1};
     CHECK_FALSE(searching.poll(1));
     memory.hints().idle[0] = 0b10;  // seat 1 sleeps
-    CHECK_FALSE(tasks.publish(0));
+    CHECK(tasks.publish(0) == attention::polled);
     CHECK(memory.bed(1).wakes == 0);
 }
 

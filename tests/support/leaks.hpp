@@ -9,9 +9,18 @@
 #include <set>
 #include <string>
 #include <system_error>
+#include <thread>
 
 #include "support/catch.hpp"
 #include "support/until.hpp"
+
+#if defined(__SANITIZE_THREAD__)
+#define PREFORK_TEST_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PREFORK_TEST_TSAN
+#endif
+#endif
 
 namespace prefork::test {
 
@@ -56,6 +65,7 @@ class leaks {
     using names = std::multiset<std::string>;
 
     static names everything() {
+        start_sanitizer_thread();
         names found;
         add_descriptors(found);
         add_mappings(found);
@@ -71,6 +81,14 @@ class leaks {
              at.increment(error)) {
             visit(at->path());
         }
+    }
+
+    // ThreadSanitizer starts a thread of its own with the first of ours, and keeps it.
+    static void start_sanitizer_thread() {
+#ifdef PREFORK_TEST_TSAN
+        static const bool started = (std::thread{[] {}}.join(), true);
+        static_cast<void>(started);
+#endif
     }
 
     static void add_descriptors(names& to) {

@@ -1,8 +1,7 @@
 // What prefork-boost-archive.pc is for: a type that Boost.Serialization carries, there and back.
+#include <iostream>
 #include <prefork/codec/boost_archive.hpp>
 #include <prefork/prefork.hpp>
-
-#include <iostream>
 
 struct order {
     int number = 0;
