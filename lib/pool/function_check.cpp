@@ -23,7 +23,7 @@ function_check::function_check() {
 
 bool function_check::knows(std::uintptr_t code) noexcept {
     std::uintptr_t& remembered = found_[(code >> 4) % found_.size()];
-    if (remembered == code) return true;
+    if (code != 0 && remembered == code) return true;
     const bool known = std::any_of(segments_.begin(), segments_.end(), [&](const segment& each) {
         return code >= each.first && code < each.last;
     });

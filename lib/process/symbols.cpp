@@ -133,7 +133,9 @@ int look_into(dl_phdr_info* info, std::size_t, void* argument) {
     return 0;
 }
 
-std::string demangled(const std::string& name) {
+std::string demangled(std::string name) {
+    // What the optimiser made of the function, ".isra.0" or ".cold", is no name in the source.
+    if (const auto dot = name.find('.', 1); dot != std::string::npos) name.resize(dot);
     int status = 0;
     char* const text = abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status);
     if (text == nullptr) return name;

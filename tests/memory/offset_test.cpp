@@ -1,7 +1,9 @@
 #include "memory/offset.hpp"
 
-#include <array>
+#include <sys/mman.h>
+
 #include <cstdint>
+#include <span>
 
 #include "support/catch.hpp"
 
@@ -11,10 +13,12 @@ namespace {
 
 constexpr std::uint64_t huge = ~std::uint64_t{0};
 
-// Spans a part without touching it: only addresses are compared.
+// Address space that nobody touches: only addresses are compared.
 std::span<std::byte> part_of(std::uint64_t bytes) {
-    alignas(64) static std::array<std::byte, 64> anywhere;
-    return {anywhere.data(), static_cast<std::size_t>(bytes)};
+    static auto* const space =
+        static_cast<std::byte*>(::mmap(nullptr, std::size_t{16} << 30, PROT_NONE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    return {space, static_cast<std::size_t>(bytes)};
 }
 
 }  // namespace
