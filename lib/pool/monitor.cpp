@@ -149,7 +149,12 @@ void pool_core::start_due_workers(base::time_point now) {
         const auto seat = roster_.begin_start(index, now);
         if (!seat) return;
         reset_seat(*seat);
-        server_->fork_worker(*seat, index);
+        if (!server_->fork_worker(*seat, index)) {
+            // The server is gone, and server_ended() is about to hear of it: due again after that.
+            roster_.ended(*seat, now, false);
+            vacate(roster_.at(*seat));
+            return;
+        }
     }
 }
 
@@ -228,17 +233,16 @@ base::time_point pool_core::next_look(base::time_point now) {
 // Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
 // other death, only that nobody knows any more how they ended.
 void pool_core::server_ended() {
+    server_.reset();  // first: nothing is to be asked of it any more
     for (process::worker_entry& each : roster_.all()) {
         if (!roster_.is_alive(each.seat)) continue;
         if (each.pidfd) {
-            ::kill(-each.pid,
-                   SIGKILL);  // its group: grandchildren have no other parent's death to die of
+            ::kill(-each.pid, SIGKILL);  // its group: grandchildren have nobody else to end them
             static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
         }
         each.killed_by = killer::stranger;
         worker_ended(each.seat, {});
     }
-    server_.reset();
     try {
         if (++server_restarts_ > most_server_restarts)
             throw pool_broken("its fork server keeps dying");
