@@ -1,7 +1,6 @@
 // SHA-256 of every file under a directory through a pool, in the output format of sha256sum.
 #include <fcntl.h>
 #include <openssl/evp.h>
-#include <prefork/prefork.hpp>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +13,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <prefork/prefork.hpp>
 #include <string>
 #include <vector>
 
@@ -33,7 +33,8 @@ checksum hash_file(const std::string& path) {
     checksum result;
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return {{}, 0, errno};
-    const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> hash{EVP_MD_CTX_new(), EVP_MD_CTX_free};
+    const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> hash{EVP_MD_CTX_new(),
+                                                                  EVP_MD_CTX_free};
     EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr);
     static std::array<char, 256 * 1024> buffer;
     ssize_t size = 0;
@@ -150,8 +151,9 @@ int main(int count, char** values) {
     if (!quiet) {
         const auto again = std::chrono::steady_clock::now();
         hash_range(0, files.size());
-        std::fprintf(stderr, "%zu files, %.1f MB, %u workers: %.2f s; sequentially: %.2f s\n", files.size(),
-                     static_cast<double>(bytes) / 1e6, used, in_pool, seconds_since(again));
+        std::fprintf(stderr, "%zu files, %.1f MB, %u workers: %.2f s; sequentially: %.2f s\n",
+                     files.size(), static_cast<double>(bytes) / 1e6, used, in_pool,
+                     seconds_since(again));
     }
     return complete ? 0 : 1;
 }

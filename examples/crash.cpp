@@ -1,7 +1,6 @@
 // What happens when a task crashes: it loses its own result, and nobody else notices.
-#include <prefork/prefork.hpp>
-
 #include <iostream>
+#include <prefork/prefork.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>

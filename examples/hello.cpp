@@ -1,8 +1,7 @@
 // The smallest program that does something useful: work in another process, its result here.
-#include <prefork/prefork.hpp>
-
 #include <iostream>
 #include <numeric>
+#include <prefork/prefork.hpp>
 #include <ranges>
 #include <vector>
 
@@ -19,5 +18,6 @@ int main() {
     std::cout << "divisors of 5040: " << pool.submit(divisors, 5040).get() << '\n';
 
     const std::vector<long> counts = pool.map(std::views::iota(1L, 1001L), divisors);
-    std::cout << "divisors of 1 to 1000: " << std::accumulate(counts.begin(), counts.end(), 0L) << '\n';
+    std::cout << "divisors of 1 to 1000: " << std::accumulate(counts.begin(), counts.end(), 0L)
+              << '\n';
 }

@@ -171,8 +171,8 @@ void watch_crashes(crash_record& record) noexcept {
     make_handler_stack();
     struct sigaction action {};
     action.sa_sigaction = on_crash;
-    // SA_NODEFER: a fault inside the handler must come back to it, not end us as another signal.
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+    // A fault inside the handler comes back to it, or, if it is the same signal, ends us as that.
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (const int signal : watched_signals) ::sigaction(signal, &action, nullptr);
 }
 

@@ -55,6 +55,10 @@ template <class Body>
 ended run(Body body) {
     const shared<crash_record> record;
     const pid_t pid = fork_child([&] {
+        // Catch has a signal stack of its own, which would do for ours.
+        stack_t none{};
+        none.ss_flags = SS_DISABLE;
+        ::sigaltstack(&none, nullptr);
         const rlimit no_core{0, 0};
         ::setrlimit(RLIMIT_CORE, &no_core);
         process::watch_crashes(*record);
