@@ -81,6 +81,8 @@ class pool_core {
     void abandon(ticket task) noexcept;
     void pin(unsigned seat) noexcept;
     void unpin(unsigned seat) noexcept;
+    /// `payload` may be nullptr: then only the seat is let go.
+    void release_result(std::byte* payload, unsigned seat) noexcept;
     [[nodiscard]] bool owns_result(unsigned seat, const std::byte* data, std::uint64_t bytes);
     [[nodiscard]] unsigned seat_of(const std::byte* data) const noexcept;
     /// For shared arrays; empty in a pool without processes.
@@ -142,6 +144,7 @@ class pool_core {
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
         return records_[position & (records_.size() - 1)];
     }
+    void require_host_for(ticket task) const;
     [[nodiscard]] task_record* find(ticket task) noexcept;
     [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
     void read_result(const task_record& record, ring::slot_word word, outcome& into);

@@ -14,6 +14,12 @@
 
 namespace prefork::detail {
 
+// Slots and books belong to the host. Results of inline runs belong to whoever ran them, a worker
+// too.
+void pool_core::require_host_for(ticket task) const {
+    if (task.position < first_inline) host_mark_.require(options_.name);
+}
+
 // ---- waiting: no lock held; a future belongs to one thread
 
 bool pool_core::is_ready(ticket task) {
@@ -44,6 +50,7 @@ bool pool_core::spin_for(ticket task) {
 }
 
 bool pool_core::wait(ticket task, base::time_point deadline) {
+    require_host_for(task);
     if (is_ready(task)) return true;
     const std::uint64_t began = base::ticks();
     const bool ended = spin_for(task) || sleep_for(task, deadline);
@@ -75,6 +82,7 @@ task_record* pool_core::find(ticket task) noexcept {
 }
 
 outcome pool_core::take(ticket task) {
+    require_host_for(task);
     lock held{mutex_};
     outcome result;
     if (task_record* const record = find(task)) {
@@ -259,6 +267,8 @@ void pool_core::wait_for_oldest(lock& held) {
 }
 
 void pool_core::abandon(ticket task) noexcept {
+    // In a process that the user forked, this is the copy of a future that lives on in the host.
+    if (task.position < first_inline && !host_mark_.is_here()) return;
     outcome dropped;  // destroyed last, without the lock
     lock held{mutex_};
     if (task_record* const record = find(task)) {
@@ -301,11 +311,18 @@ void pool_core::pin(unsigned seat) noexcept {
 }
 
 void pool_core::unpin(unsigned seat) noexcept {
+    if (!host_mark_.is_here()) return;  // the copy of a result, see abandon()
     if (held_results_[seat].fetch_sub(1, std::memory_order_acq_rel) == 1 &&
         !roster_.is_alive(seat)) {
         wake_monitor();
     }
     drop_block();
+}
+
+void pool_core::release_result(std::byte* payload, unsigned seat) noexcept {
+    if (!host_mark_.is_here()) return;
+    if (payload != nullptr) memory::release_result(payload);
+    unpin(seat);
 }
 
 void pool_core::drop_block() noexcept {
@@ -360,8 +377,7 @@ outcome& outcome::operator=(outcome&& other) noexcept {
 
 outcome::~outcome() {
     if (seat_ != no_seat) {
-        if (block_ != nullptr) memory::release_result(block_);
-        core_->unpin(seat_);
+        core_->release_result(block_, seat_);
     } else if (block_ != nullptr) {
         ::operator delete[](block_, std::align_val_t{payload_alignment});
     }

@@ -7,6 +7,7 @@
 namespace prefork::detail {
 
 pool_stats pool_core::stats() {
+    if (process::current_role() == process::role::host) host_mark_.require(options_.name);
     lock held{mutex_};
     const double scale = scale_.ns_per_tick();
     const base::time_point now = base::monotonic::now();
@@ -43,12 +44,14 @@ pool_stats pool_core::stats() {
 }
 
 bool pool_core::healthy() {
+    if (process::current_role() == process::role::host) host_mark_.require(options_.name);
     lock held{mutex_};
     if (inline_only_) return !closing_;
     return broken_.empty() && !closing_ && roster_.running() == roster_.workers();
 }
 
 std::string pool_core::describe() {
+    if (process::current_role() == process::role::host) host_mark_.require(options_.name);
     lock held{mutex_};
     std::string text = description_;
     if (!broken_.empty()) text += broken_ + "\n";

@@ -51,6 +51,7 @@ bool pool_core::give_up(task_record& record, ring::state as, const std::exceptio
 }
 
 bool pool_core::cancel(ticket task) {
+    require_host_for(task);
     lock held{mutex_};
     task_record* const record = find(task);
     if (record == nullptr) return false;
@@ -59,6 +60,8 @@ bool pool_core::cancel(ticket task) {
 }
 
 std::size_t pool_core::cancel_waiting() {
+    if (inline_only_) return 0;
+    host_mark_.require(options_.name);
     lock held{mutex_};
     const auto failure =
         std::make_exception_ptr(cancelled("the task was cancelled by cancel_all()"));
@@ -76,6 +79,8 @@ std::size_t pool_core::cancel_waiting() {
 }
 
 std::size_t pool_core::kill_running() {
+    if (inline_only_) return 0;
+    host_mark_.require(options_.name);
     lock held{mutex_};
     const auto failure = std::make_exception_ptr(cancelled("the task was ended by kill_all()"));
     std::size_t count = 0;

@@ -63,8 +63,7 @@ void drop(shared_block* block) noexcept {
             block->core->release_argument(block->memory);
             break;
         case shared_block::kind::result:
-            memory::release_result(block->data);
-            block->core->unpin(block->core->seat_of(block->data));
+            block->core->release_result(block->data, block->core->seat_of(block->data));
             break;
         case shared_block::kind::own:
             if (!block->sent) memory::release_result(block->data);

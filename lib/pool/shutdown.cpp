@@ -9,6 +9,8 @@
 namespace prefork::detail {
 
 void pool_core::drain() {
+    if (inline_only_) return;
+    host_mark_.require(options_.name);
     lock held{mutex_};
     for (std::size_t i = 0; i < records_.size(); ++i) {
         const task_record& record = records_[i];
@@ -26,6 +28,7 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
         closing_ = true;
         return true;
     }
+    host_mark_.require(options_.name);
     lock held{mutex_};
     closing_ = true;
     bool all_ended = true;
@@ -81,6 +84,9 @@ void pool_core::wait_for_exits(base::time_point deadline) {
 }
 
 void pool_core::close(pool_core* core) noexcept {
+    // The copy of a pool in a process that the user forked: the host's goes on, and a few kilobytes
+    // of this process's memory are left to its end.
+    if (!core->host_mark_.is_here()) return;
     try {
         core->shutdown(std::chrono::nanoseconds(0));
     } catch (...) {

@@ -39,12 +39,18 @@ ticket pool_core::submit(const call& what, const call_options& how) {
         arguments = allocate_arguments(held, what.size, options_.when_full);
         if (!arguments) return held.unlock(), run_inline(what);
     }
-    const auto position = acquire_position(held);
+    std::optional<std::uint64_t> position;
+    try {
+        position = acquire_position(held);
+        if (position) publish(*position, what, how, arguments);
+    } catch (...) {
+        if (arguments) arguments_->release(arguments);
+        throw;
+    }
     if (!position) {
         if (arguments) arguments_->release(arguments);
         return held.unlock(), run_inline(what);
     }
-    publish(*position, what, how, arguments);
     const bool first_timed = how.timeout.count() > 0 && note_timeout(how.timeout);
     held.unlock();
     if (first_timed) wake_monitor();
@@ -55,6 +61,9 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
                         const memory::block& arguments) {
     ring::slot& slot = ring_->at(position);
     task_record& record = record_at(position);
+    const bool keep = how.retries > 0 && !arguments;
+    if (keep && !record.kept) record.kept = std::make_unique<kept_arguments>();
+    // Nothing below throws.
     record.position = position;
     record.in_use = true;
     record.abandoned = false;
@@ -68,10 +77,7 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
         const exchange sending{this, &record.attachments};
         what.write(what.encoder, arguments ? arguments.data : slot.payload.data());
     }
-    if (how.retries > 0 && !arguments) {
-        if (!record.kept) record.kept = std::make_unique<kept_arguments>();
-        std::memcpy(record.kept->data(), slot.payload.data(), what.size);
-    }
+    if (keep) std::memcpy(record.kept->data(), slot.payload.data(), what.size);
     fill_slot(record, slot);
     ++in_ring_;
     ++tallies_.submitted;
@@ -174,6 +180,7 @@ memory::block pool_core::allocate_array(std::size_t bytes) {
 }
 
 void pool_core::release_argument(const memory::block& block) noexcept {
+    if (!host_mark_.is_here()) return;  // the copy of an array in a process that the user forked
     {
         const std::lock_guard held{graveyard_mutex_};
         graveyard_.push_back(block);

@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 #include "prefork/prefork.hpp"
@@ -139,6 +140,44 @@ TEST_CASE("a process that the user forks is told that the pool isn't its own") {
     REQUIRE(::waitpid(child, &status, 0) == child);
     CHECK(status == 0);
     CHECK(pool.submit(twice, 2).get() == 4);
+}
+
+TEST_CASE(
+    "what the user's fork destroys, asks and waits for in the child, the parent doesn't notice") {
+    const pf::test::leaks none_left;
+    auto pool = std::make_unique<pf::pool>(pf::pool_options{.workers = 1});
+    auto array = pool->make_shared_array<int>(1000);
+    auto large = pool->submit([](std::size_t n) { return std::string(n, 'x'); }, 100'000);
+    auto other = pool->submit(twice, 21);
+    large.wait();
+    const pid_t child = ::fork();
+    if (child == 0) {
+        int refused = 0;
+        const auto refuses = [&](auto call) {
+            try {
+                call();
+            } catch (const pf::wrong_process&) {
+                ++refused;
+            }
+        };
+        refuses([&] { static_cast<void>(large.get()); });
+        refuses([&] { static_cast<void>(pool->stats()); });
+        refuses([&] { pool->drain(); });
+        refuses([&] { static_cast<void>(pool->shutdown(1s)); });
+        refuses([&] { pool->kill_all(); });
+        refuses([&] { static_cast<void>(pool->make_shared_array<int>(5)); });
+        { const auto dropped = std::move(other); }
+        array = {};
+        pool.reset();
+        ::_exit(refused);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WEXITSTATUS(status) == 6);
+    CHECK(large.get() == std::string(100'000, 'x'));
+    CHECK(other.get() == 42);
+    CHECK(array[999] == 0);
+    CHECK(pool->submit(twice, 2).get_for(10s) == 4);
 }
 
 TEST_CASE("stats count what happened") {
