@@ -21,7 +21,9 @@ inline constexpr time_point never = time_point::max();
 /// not overflow into the past.
 template <class Rep, class Period>
 [[nodiscard]] time_point deadline_after(time_point from, std::chrono::duration<Rep, Period> delta) {
-    if (delta >= never - from) return never;
+    // hours::max() doesn't fit into nanoseconds, which is what comparing it with them would need.
+    const std::chrono::duration<long double, std::nano> wanted = delta;
+    if (wanted >= never - from) return never;
     return from + std::chrono::duration_cast<monotonic::duration>(delta);
 }
 

@@ -14,7 +14,7 @@
 #include "base/clock.hpp"
 #include "base/tick.hpp"
 #include "gate/gate.hpp"
-#include "memory/arena.hpp"
+#include "memory/argument_arena.hpp"
 #include "memory/budget.hpp"
 #include "memory/region.hpp"
 #include "pool/function_check.hpp"
@@ -33,20 +33,6 @@
 
 namespace prefork::detail {
 
-/// Pages for arguments: budget first, then the kernel.
-class argument_pages final : public memory::page_source {
-  public:
-    argument_pages(memory::region& shared, memory::budget& allowed, std::size_t writer)
-        : region_(shared), budget_(allowed), writer_(writer) {}
-    [[nodiscard]] int secure(std::span<std::byte> bytes) override;
-    void release(std::span<std::byte> bytes) override;
-
-  private:
-    memory::region& region_;
-    memory::budget& budget_;
-    std::size_t writer_;
-};
-
 /// Host-side counts for stats().
 struct tallies {
     std::uint64_t submitted = 0;
@@ -61,6 +47,11 @@ struct tallies {
 /// No wait of the host is longer than this without a look at the truth: a worker that writes over a
 /// word that we sleep on can cost that much, and no more.
 inline constexpr std::chrono::milliseconds longest_sleep{100};
+
+/// After a burst of arguments: what free blocks hold beyond this goes back when the pool was idle
+/// this long.
+inline constexpr std::uint64_t most_kept_idle = std::uint64_t{16} << 20;
+inline constexpr std::chrono::milliseconds idle_before_trim{1000};
 
 class pool_core {
   public:
@@ -129,6 +120,7 @@ class pool_core {
     [[nodiscard]] memory::block allocate_arguments(lock& held, std::size_t bytes,
                                                    overflow when_full);
     void bury();
+    void ask_workers_to_trim(lock& held);
     [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held);
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
@@ -201,8 +193,7 @@ class pool_core {
     std::optional<process::control> control_;
     std::optional<memory::budget> budget_;
     std::optional<ring::ring> ring_;
-    std::optional<argument_pages> pages_;
-    std::optional<memory::arena> arguments_;
+    std::optional<memory::argument_arena> arguments_;
     std::optional<function_check> functions_;
 
     std::mutex graveyard_mutex_;
@@ -237,6 +228,7 @@ class pool_core {
     std::string broken_;  ///< why no worker can be had any more; empty while one can
     std::string first_start_failure_;
     base::time_point next_memory_look_{};
+    base::time_point trim_at_ = base::never;  ///< when unused pages of arguments go back
     base::time_point next_deadline_ = base::never;
     stats::report report_;
     unsigned server_restarts_ = 0;

@@ -93,7 +93,6 @@ outcome pool_core::take(ticket task) {
         result = std::move(kept->second);
         harvested_.erase(kept);
     }
-    if (result.failure_) ++tallies_.failed;
     reference_dropped(held);
     return result;
 }
@@ -214,8 +213,14 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
     if (record.timeout.count() > 0 && --timed_tasks_ == 0) {
         shortest_timeout_ = std::chrono::nanoseconds::max();
     }
-    --in_ring_;
     ring_->free(record.position);
+    if (--in_ring_ != 0) return;
+    // A small budget has no room for pages that might be used again; a large one has, for a while.
+    if (arguments_->secured_bytes() > budget_->limit() / 8) arguments_->trim(budget_->limit() / 8);
+    if (trim_at_ == base::never && arguments_->secured_bytes() > most_kept_idle) {
+        trim_at_ = base::monotonic::now() + idle_before_trim;
+        wake_monitor();
+    }
 }
 
 void pool_core::end_quarantine() {

@@ -56,6 +56,7 @@ ticket pool_core::run_inline(const call& what) {
     lock held{mutex_};
     ++tallies_.submitted;
     ++tallies_.inlined;
+    ++(result.failure_ ? tallies_.failed : tallies_.completed);
     const ticket made{next_inline_++};
     harvested_.emplace(made.position, std::move(result));
     return made;

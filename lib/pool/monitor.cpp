@@ -50,6 +50,10 @@ void pool_core::run_monitor() {
         look_at_memory(now);
         start_due_workers(now);
         if (gate_) gate_->sample(now);
+        if (now >= trim_at_) {
+            if (in_ring_ == 0) arguments_->trim(most_kept_idle);
+            trim_at_ = base::never;
+        }
         for (process::worker_entry& each : roster_.all()) {
             if (each.phase == process::phase::pinned &&
                 held_results_[each.seat].load(std::memory_order_acquire) == 0) {
@@ -226,6 +230,7 @@ base::time_point pool_core::next_look(base::time_point now) {
                                       std::chrono::milliseconds(1));
         }
     }
+    next = std::min(next, trim_at_);
     if (gate_) next = std::min(next, now + std::chrono::seconds(1));
     return next;
 }

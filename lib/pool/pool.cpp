@@ -151,8 +151,7 @@ void pool_core::make_memory() {
     beds.prepare_for(seats);
     ring_.emplace(control_->hints(),
                   std::span{reinterpret_cast<ring::slot*>(region_->ring().data()), slots}, beds);
-    pages_.emplace(*region_, *budget_, seats);
-    arguments_.emplace(region_->arguments(), *pages_);
+    arguments_.emplace(*region_, *budget_, seats);
     records_ = std::vector<task_record>(slots);
     held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);
     roster_ = process::roster{workers, seats};
@@ -165,7 +164,11 @@ void pool_core::make_server() {
     how.name = options_.name;
     how.keep_fds = options_.keep_fds;
     how.keep_fds.push_back(region_->fd());
-    how.prepare = [cpus = gate::process_affinity()] { gate::set_affinity(cpus); };
+    how.prepare = [this, cpus = gate::process_affinity()] {
+        gate::set_affinity(cpus);
+        // A guard against our own bugs: where it can't be had, the server writes nothing either.
+        static_cast<void>(region_->become_fork_server());
+    };
     how.worker_main = [this](const process::worker_start& start) { return run_worker(start); };
     server_ = std::make_unique<process::fork_server>(how);
 }

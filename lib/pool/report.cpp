@@ -5,6 +5,14 @@
 #include "pool/core.hpp"
 
 namespace prefork::detail {
+namespace {
+
+double per_second(std::uint64_t count, std::chrono::nanoseconds life) {
+    return life.count() > 0 ? static_cast<double>(count) * 1e9 / static_cast<double>(life.count())
+                            : 0;
+}
+
+}  // namespace
 
 pool_stats pool_core::stats() {
     if (process::current_role() == process::role::host) host_mark_.require(options_.name);
@@ -17,16 +25,18 @@ pool_stats pool_core::stats() {
         if (each.phase != process::phase::running) continue;
         const stats::sums one = stats::sums::of(control_->journal_of(each.seat).counts);
         total += one;
+        const std::chrono::nanoseconds life = now - each.since;
         all.workers.push_back(
-            {each.index, each.pid, one.count,
+            {each.index, each.pid, one.count - one.failures, one.failures,
              stats::durations(one.count, one.run_sum, one.run_min, one.run_max, scale),
-             stats::busy_fraction(one.run_sum, scale, now - each.since)});
+             stats::durations(one.count, one.queue_sum, one.queue_min, one.queue_max, scale),
+             per_second(one.count, life), stats::busy_fraction(one.run_sum, scale, life)});
     }
     std::sort(all.workers.begin(), all.workers.end(),
               [](const worker_stats& a, const worker_stats& b) { return a.index < b.index; });
     all.submitted = tallies_.submitted;
-    all.completed = total.count;
-    all.failed = tallies_.failed;
+    all.completed = tallies_.completed + total.count - total.failures;
+    all.failed = tallies_.failed + total.failures;
     all.inlined = tallies_.inlined;
     all.retried = tallies_.retried;
     all.lost_workers = tallies_.lost_workers;
@@ -36,9 +46,7 @@ pool_stats pool_core::stats() {
     all.queue_time =
         stats::durations(total.count, total.queue_sum, total.queue_min, total.queue_max, scale);
     const std::chrono::nanoseconds life = now - made_at_;
-    all.rate = life.count() > 0
-                   ? static_cast<double>(total.count) * 1e9 / static_cast<double>(life.count())
-                   : 0;
+    all.rate = per_second(total.count, life);
     all.busy = stats::busy_fraction(total.run_sum, scale, life * std::max(roster_.workers(), 1u));
     return all;
 }

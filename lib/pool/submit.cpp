@@ -12,18 +12,6 @@
 
 namespace prefork::detail {
 
-int argument_pages::secure(std::span<std::byte> bytes) {
-    if (!budget_.take(writer_, bytes.size())) return EDQUOT;
-    const int error = region_.secure(bytes);
-    if (error != 0) budget_.give_back(writer_, bytes.size());
-    return error;
-}
-
-void argument_pages::release(std::span<std::byte> bytes) {
-    region_.release(bytes);
-    budget_.give_back(writer_, bytes.size());
-}
-
 ticket pool_core::submit(const call& what, const call_options& how) {
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
     if (process::current_role() == process::role::worker || inline_only_ || how.here) {
@@ -194,7 +182,31 @@ void pool_core::bury() {
     graveyard_.clear();
 }
 
+// Sleeping workers keep the pages of their last results, which count against the budget.
+void pool_core::ask_workers_to_trim(lock& held) {
+    process::switches& flags = control_->flags();
+    std::atomic<std::uint32_t>& done = ring_->shared().room_made;
+    std::uint32_t seen = done.load(std::memory_order_seq_cst);
+    flags.trims.fetch_add(1, std::memory_order_seq_cst);
+    for (const process::worker_entry& each : roster_.all()) {
+        if (roster_.is_alive(each.seat)) ring_->beds().wake_seat(each.seat);
+    }
+    const unsigned workers = roster_.running();
+    const base::time_point deadline = base::monotonic::now() + 2 * longest_sleep;
+    held.unlock();
+    // Each says when it is done; one that runs a task without end is not waited for.
+    for (unsigned heard = 0; heard < workers && base::monotonic::now() < deadline;) {
+        base::futex_wait(&done, seen, deadline);
+        const std::uint32_t now = done.load(std::memory_order_acquire);
+        heard += now - seen;
+        seen = now;
+    }
+    held.lock();
+    check_open();
+}
+
 memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overflow when_full) {
+    bool asked_workers = false;
     for (;;) {
         bury();
         if (const memory::block made = arguments_->allocate(bytes)) return made;
@@ -211,6 +223,11 @@ memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overf
         if (when_full == overflow::fail) {
             throw queue_full("pool '" + options_.name + "': no room for arguments of " + size +
                              " bytes in the memory budget of " + std::to_string(budget_->limit()));
+        }
+        if (in_ring_ == 0 && !asked_workers) {
+            asked_workers = true;
+            ask_workers_to_trim(held);
+            continue;
         }
         if (in_ring_ == 0) {
             throw payload_too_large("no room for arguments of " + size +

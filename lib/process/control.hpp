@@ -38,6 +38,7 @@ static_assert(sizeof(journal) == 128 && std::is_standard_layout_v<journal>);
 /// Set once by the host; every worker reads it, rarely.
 struct alignas(128) switches {
     std::atomic<std::uint32_t> closing;  ///< finish what you run, then exit
+    std::atomic<std::uint32_t> trims;    ///< counts requests to give unused pages back
 };
 
 class control {

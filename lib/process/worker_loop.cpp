@@ -16,6 +16,11 @@ namespace {
 
 worker_loop* current_loop = nullptr;
 
+// After a burst: pages that free blocks keep beyond this go back when nothing has come for this
+// long.
+constexpr std::uint64_t kept_idle = std::uint64_t{1} << 20;
+constexpr std::chrono::milliseconds idle_before_trim{100};
+
 // Thrown through the invoker when there is no memory for a result; never leaves run_task().
 struct no_room {
     std::size_t size;
@@ -95,17 +100,39 @@ void worker_loop::run() {
             }
         }
         if (!task) {
-            // The host sets `closing`, then wakes every bed. Asked again after the idle bit is set,
-            // or a wake that came just before we lay down would be missed.
-            claimer_.park(base::never, [this] {
-                return control_.flags().closing.load(std::memory_order_seq_cst) != 0;
-            });
+            sleep();
             continue;
         }
         run_task(*task);
+        trim_if_asked();
         if (options_.max_tasks != 0 && ++ran_ >= options_.max_tasks) break;
     }
     claimer_.give_up_reservation();
+}
+
+void worker_loop::sleep() {
+    const bool warm = !trimmed_ && results_.secured_bytes() > kept_idle;
+    const base::time_point until = warm ? base::monotonic::now() + idle_before_trim : base::never;
+    // The host sets `closing` or `trims`, then wakes every bed. Asked again after the idle bit is
+    // set, or a wake that came just before we lay down would be missed.
+    claimer_.park(until, [this] {
+        return control_.flags().closing.load(std::memory_order_seq_cst) != 0 ||
+               control_.flags().trims.load(std::memory_order_seq_cst) != trims_seen_;
+    });
+    trim_if_asked();
+    if (warm && base::monotonic::now() >= until) {
+        results_.trim(kept_idle);
+        trimmed_ = true;
+    }
+}
+
+void worker_loop::trim_if_asked() {
+    const std::uint32_t asked = control_.flags().trims.load(std::memory_order_acquire);
+    if (asked == trims_seen_) return;
+    trims_seen_ = asked;
+    results_.trim(0);
+    control_.hints().room_made.fetch_add(1, std::memory_order_release);
+    base::futex_wake(&control_.hints().room_made, 1 << 20);
 }
 
 void worker_loop::note_sent(std::byte* block) {
@@ -143,11 +170,14 @@ void worker_loop::run_task(const ring::claimed_task& task) {
     base::fail_point::pass("worker.started");
 
     refers_ = false;
+    trimmed_ = false;
     sent_.clear();
     slot_sink sink{*this, slot};
+    bool failed = true;
     try {
         call({payload, static_cast<std::size_t>(arguments.size)}, sink);
         sink.describe(ring::payload_kind::inlined, ring::payload_kind::block);
+        failed = false;
     } catch (const no_room& none) {
         sink.withdraw();
         sink.describe(ring::payload_kind::no_memory, none.size);
@@ -163,7 +193,8 @@ void worker_loop::run_task(const ring::claimed_task& task) {
         }
     }
     // Before the commit: once the caller has its answer, stats() counts it.
-    journal_->counts.note(started > submitted ? started - submitted : 0, base::ticks() - started);
+    journal_->counts.note(started > submitted ? started - submitted : 0, base::ticks() - started,
+                          failed);
     base::fail_point::pass("worker.before_commit");
     if (ring_->commit(task.position, task.word)) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's

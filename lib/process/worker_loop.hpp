@@ -45,6 +45,8 @@ class worker_loop {
 
     void run_task(const ring::claimed_task& task);
     void make_room() noexcept;
+    void sleep();
+    void trim_if_asked();
 
     memory::region* region_;
     control control_;
@@ -56,6 +58,8 @@ class worker_loop {
     std::uint64_t spin_ticks_ = 0;
     std::uint64_t ran_ = 0;
     bool refers_ = false;
+    bool trimmed_ = true;  ///< nothing has run since the last trim
+    std::uint32_t trims_seen_ = 0;
     std::vector<std::byte*> sent_;
 };
 

@@ -20,17 +20,19 @@ void widen(std::atomic<std::uint64_t>& low, std::atomic<std::uint64_t>& high, st
 
 }  // namespace
 
-void counter::note(std::uint64_t queued, std::uint64_t run) noexcept {
+void counter::note(std::uint64_t queued, std::uint64_t run, bool failed) noexcept {
     const bool first = count.load(std::memory_order_relaxed) == 0;
     add(run_sum, run);
     add(queue_sum, queued);
     widen(run_min, run_max, run, first);
     widen(queue_min, queue_max, queued, first);
+    if (failed) add(failures, 1);
     add(count, 1);
 }
 
 void counter::reset() noexcept {
-    for (auto* each : {&count, &run_sum, &run_min, &run_max, &queue_sum, &queue_min, &queue_max}) {
+    for (auto* each :
+         {&count, &failures, &run_sum, &run_min, &run_max, &queue_sum, &queue_min, &queue_max}) {
         each->store(0, std::memory_order_relaxed);
     }
 }
@@ -39,6 +41,8 @@ sums sums::of(const counter& from) noexcept {
     sums now;
     now.count = from.count.load(std::memory_order_relaxed);
     if (now.count == 0) return now;
+    // A wild worker may claim more failures than tasks.
+    now.failures = std::min(now.count, from.failures.load(std::memory_order_relaxed));
     now.run_sum = from.run_sum.load(std::memory_order_relaxed);
     now.run_min = from.run_min.load(std::memory_order_relaxed);
     now.run_max = from.run_max.load(std::memory_order_relaxed);
@@ -50,6 +54,7 @@ sums sums::of(const counter& from) noexcept {
 
 sums& sums::operator+=(const sums& other) noexcept {
     count += other.count;
+    failures += other.failures;
     run_sum += other.run_sum;
     run_min = std::min(run_min, other.run_min);
     run_max = std::max(run_max, other.run_max);

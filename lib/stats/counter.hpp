@@ -11,6 +11,7 @@ namespace prefork::stats {
 
 struct counter {
     std::atomic<std::uint64_t> count;
+    std::atomic<std::uint64_t> failures;  ///< of `count`, those that ended without a value
     std::atomic<std::uint64_t> run_sum;
     std::atomic<std::uint64_t> run_min;
     std::atomic<std::uint64_t> run_max;
@@ -19,13 +20,14 @@ struct counter {
     std::atomic<std::uint64_t> queue_max;
 
     /// By the writer: a task that waited and ran for so many ticks.
-    void note(std::uint64_t queued, std::uint64_t run) noexcept;
+    void note(std::uint64_t queued, std::uint64_t run, bool failed = false) noexcept;
     void reset() noexcept;
 };
 
 /// A counter's values at one moment, or the sum of several.
 struct sums {
     std::uint64_t count = 0;
+    std::uint64_t failures = 0;
     std::uint64_t run_sum = 0;
     std::uint64_t run_min = ~std::uint64_t{0};
     std::uint64_t run_max = 0;

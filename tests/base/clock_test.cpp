@@ -1,6 +1,7 @@
 #include "base/clock.hpp"
 
 #include <chrono>
+#include <limits>
 
 #include "support/catch.hpp"
 
@@ -43,4 +44,12 @@ TEST_CASE("a duration that leaves the clock's range means never, and does not wr
     CHECK(deadline_after(now, never - now) == never);
     CHECK(deadline_after(now, never - now - 1ns) == never - 1ns);
     CHECK(deadline_after(never, 1s) == never);
+}
+
+TEST_CASE("for ever in hours or seconds means never") {
+    const time_point now = monotonic::now();
+    CHECK(deadline_after(now, std::chrono::hours::max()) == never);
+    CHECK(deadline_after(now, std::chrono::seconds::max()) == never);
+    CHECK(deadline_after(now, std::chrono::milliseconds::max()) == never);
+    CHECK(deadline_after(now, std::chrono::duration<double>(1e300)) == never);
 }

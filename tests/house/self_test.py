@@ -26,7 +26,7 @@ class Planted(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         self.root = pathlib.Path(self.folder.name)
-        self.write('lib/meson.build', 'base_sources = files()\nring_sources = files()\n')
+        self.write('lib/meson.build', "base_sources = files()\nring_sources = files('ring/ring.cpp', 'ring/wake.cpp')\n")
         self.write('lib/base/clock.hpp', '#pragma once\n#include <chrono>\n')
         self.write('lib/ring/ring.cpp', '#include "base/clock.hpp"\n#include "prefork/pool.hpp"\n')
         self.write('tests/meson.build', "unit_tests = {'ring': ['ring']}\n")
@@ -70,6 +70,8 @@ class Planted(unittest.TestCase):
         self.passes(*check)
         self.write('tests/meson.build', "# ring/wake.cpp: tested by ring_test\n'ring', 'wake'\n")
         self.sees('but it has one', *check)
+        self.write('lib/ring/set.cpp', '')
+        self.sees('lib/ring/set.cpp is not built', *check)
         self.write('tests/meson.build', "# ring/gone.cpp: no reason\n'ring', 'wake'\n")
         self.sees('lib/ring/gone.cpp, which does not exist', *check)
 

@@ -4,7 +4,7 @@
 - no file of include/, lib/ has more than 600 lines;
 - nothing says that it is unfinished;
 - lib/x/y.cpp has tests/x/y_test.cpp, or tests/meson.build says why not: `# x/y.cpp: reason`;
-- every test file is built, and every public header is installed.
+- every source and every test is built, and every public header is installed.
 """
 import pathlib
 import re
@@ -49,6 +49,10 @@ def tests(root):
         yield f'tests/meson.build says why lib/{name}.cpp has no test, but it has one'
     for name in sorted(excused - sources):
         yield f'tests/meson.build excuses lib/{name}.cpp, which does not exist'
+    listed = (root / 'lib/meson.build').read_text()
+    for name in sorted(sources):
+        if f"'{name}.cpp'" not in listed:
+            yield f'lib/{name}.cpp is not built: lib/meson.build does not name it'
     built = set(re.findall(r"'(\w+)'", build))
     for name in sorted(tested):
         if name.split('/')[1] not in built:

@@ -183,10 +183,11 @@ TEST_CASE(
 TEST_CASE("stats count what happened") {
     pf::pool pool{{.workers = 2}};
     for (int i = 0; i < 10; ++i) CHECK(pool.submit(twice, i).get() == 2 * i);
+    REQUIRE_THROWS_AS(pool.submit([] { throw 1; }).get(), pf::task_error);
     const pf::pool_stats now = pool.stats();
-    CHECK(now.submitted == 10);
+    CHECK(now.submitted == 11);
     CHECK(now.completed == 10);
-    CHECK(now.failed == 0);
+    CHECK(now.failed == 1);
     CHECK(now.workers.size() == 2);
     CHECK(now.workers[0].completed + now.workers[1].completed == 10);
     CHECK(now.run_time.min <= now.run_time.mean);

@@ -191,6 +191,16 @@ TEST_CASE("a budget that many large arguments exceed together holds the submitte
     for (auto& result : results) CHECK(result.get() == 1u << 20);
 }
 
+TEST_CASE("pages that were used for arguments can be had for results, and the other way round") {
+    pf::pool pool{{.workers = 1, .memory_budget = 1u << 20}};
+    for (int i = 0; i < 10; ++i) {
+        CHECK(
+            pool.submit([](std::size_t n) { return std::string(n, 'x'); }, 900'000).get().size() ==
+            900'000);
+        CHECK(pool.submit(length, std::string(900'000, 'y')).get() == 900'000);
+    }
+}
+
 TEST_CASE("options that make no sense are refused, naming option, value and limit") {
     REQUIRE_THROWS_WITH(pf::pool({.workers = 256}),
                         "prefork::pool_options::workers is 256: at most 255, or inline_workers");
