@@ -2,7 +2,6 @@
 #include <iostream>
 #include <numeric>
 #include <prefork/prefork.hpp>
-#include <ranges>
 #include <vector>
 
 namespace pf = prefork;
@@ -17,7 +16,9 @@ int main() {
     pf::pool pool;  // one worker per usable CPU, forked here
     std::cout << "divisors of 5040: " << pool.submit(divisors, 5040).get() << '\n';
 
-    const std::vector<long> counts = pool.map(std::views::iota(1L, 1001L), divisors);
+    std::vector<long> numbers(1000);
+    std::iota(numbers.begin(), numbers.end(), 1);
+    const std::vector<long> counts = pool.map(numbers, divisors);
     std::cout << "divisors of 1 to 1000: " << std::accumulate(counts.begin(), counts.end(), 0L)
               << '\n';
 }

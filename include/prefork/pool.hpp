@@ -131,7 +131,8 @@ class basic_view {
                                     detail::code_of(fn)};
             return detail::submit(*core_, what, options_);
         };
-        return future<result>{*core_, send(std::forward<Args>(arguments)...), &decode<result>};
+        return future<result>{*core_, send(detail::as_wire<Ws>(std::forward<Args>(arguments))...),
+                              &decode<result>};
     }
 
     template <class T>

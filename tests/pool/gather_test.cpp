@@ -16,6 +16,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
+std::vector<int> numbers(int first, int last) {
+    std::vector<int> all(static_cast<std::size_t>(last - first));
+    std::iota(all.begin(), all.end(), first);
+    return all;
+}
+
 int twice(int x) { return 2 * x; }
 int fail_at_7(int x) {
     if (x == 7) throw std::out_of_range("item 7");
@@ -48,7 +54,7 @@ TEST_CASE("map returns the results in the order of its inputs, for every kind of
         const pf::test::leaks none_left;
         pf::pool pool{{.workers = workers}};
         for (const int count : {0, 1, 2, 3, 16, 17, 1000}) {
-            const std::vector<int> results = pool.map(std::views::iota(0, count), twice);
+            const std::vector<int> results = pool.map(numbers(0, count), twice);
             REQUIRE(results.size() == static_cast<std::size_t>(count));
             for (int i = 0; i < count; ++i) REQUIRE(results[static_cast<std::size_t>(i)] == 2 * i);
         }
@@ -62,16 +68,24 @@ TEST_CASE("map returns the results in the order of its inputs, for every kind of
             pool.map(std::vector<int>{1, 22}, [](int x) { return std::to_string(x); });
         CHECK(names == std::vector<std::string>{"1", "22"});
         pool.map(std::vector<int>{1, 2, 3}, [](int) {});
-        auto evens =
-            std::views::iota(0, 100) | std::views::filter([](int x) { return x % 2 == 0; });
-        CHECK(pool.map(evens, twice).size() == 50);
     }
 }
 
+// clang before 16 can't use the views of libstdc++ 12 at all, not even in a for loop (LLVM issue
+// 44178).
+#if !defined(__clang__) || __clang_major__ >= 16
+TEST_CASE("map takes views, with and without a size") {
+    pf::pool pool{{.workers = 2}};
+    CHECK(pool.map(std::views::iota(0, 1000), twice).back() == 1998);
+    auto evens = std::views::iota(0, 100) | std::views::filter([](int x) { return x % 2 == 0; });
+    CHECK(pool.map(evens, twice).size() == 50);
+}
+#endif
+
 TEST_CASE("map throws the first error in the order of the inputs, and the pool goes on") {
     pf::pool pool{{.workers = 2}};
-    REQUIRE_THROWS_AS(pool.map(std::views::iota(0, 100), fail_at_7), std::out_of_range);
-    CHECK(pool.map(std::views::iota(8, 11), fail_at_7) == std::vector<int>{8, 9, 10});
+    REQUIRE_THROWS_AS(pool.map(numbers(0, 100), fail_at_7), std::out_of_range);
+    CHECK(pool.map(numbers(8, 11), fail_at_7) == std::vector<int>{8, 9, 10});
 }
 
 TEST_CASE("a group gathers in the order of run, once") {

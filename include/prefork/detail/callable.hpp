@@ -89,6 +89,18 @@ struct wire_types<void, Args...> {
     using type = type_list<typename travels_alone<Args>::type...>;
 };
 
+/// An argument as what it travels as: itself, or converted as a call would.
+template <class Wire, class Argument>
+[[nodiscard]] decltype(auto) as_wire(Argument&& argument) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<Argument>, Wire>) {
+        return static_cast<const Wire&>(argument);
+    } else {
+        static_assert(std::is_convertible_v<Argument, Wire>,
+                      "prefork: an argument can't be converted to the task's parameter");
+        return static_cast<Wire>(std::forward<Argument>(argument));
+    }
+}
+
 template <class Fn, class Wires>
 struct call_result;
 template <class Fn, class... Ws>
