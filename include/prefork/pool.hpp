@@ -55,7 +55,8 @@ struct pool_options {
     unsigned retries = 0;
     /// Then a worker is replaced; the exact number varies by an eighth, so that few leave at once.
     std::uint64_t max_tasks_per_worker = 0;
-    /// Bytes of private memory that a worker may add to what it began with. 0: none.
+    /// Bytes of private memory that a worker, with the processes that its task forks, may add to
+    /// what it began with; looked at every 100 ms. 0: none.
     std::uint64_t worker_memory_limit = 0;
     prefork::idle idle = prefork::idle::adaptive;
     /// After a timeout or cancel() the caller has its answer; the worker may use this long to leave

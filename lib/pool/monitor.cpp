@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <sstream>
 #include <string>
 
 #include "base/signal_mask.hpp"
@@ -33,6 +34,19 @@ std::uint64_t private_memory(pid_t pid) {
     if (std::sscanf(text.c_str(), "%*u %lu %lu", &resident, &shared) != 2) return 0;
     return (resident - std::min(resident, shared)) *
            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+// With what its tasks forked, and what those forked: a task can't hide memory in children. Eight
+// generations deep; children of other threads than the main one are not seen (their own RLIMIT_DATA
+// bounds each).
+std::uint64_t family_memory(pid_t pid, int generations = 8) {
+    std::uint64_t sum = private_memory(pid);
+    if (generations == 0) return sum;
+    const std::string self = std::to_string(pid);
+    std::istringstream children{
+        base::read_small_file("/proc/" + self + "/task/" + self + "/children")};
+    for (pid_t child = 0; children >> child;) sum += family_memory(child, generations - 1);
+    return sum;
 }
 
 }  // namespace
@@ -213,7 +227,7 @@ void pool_core::look_at_memory(base::time_point now) {
     next_memory_look_ = now + memory_interval;
     for (process::worker_entry& each : roster_.all()) {
         if (each.phase != process::phase::running || !each.pidfd) continue;
-        if (private_memory(each.pid) <= each.memory_at_start + options_.worker_memory_limit)
+        if (family_memory(each.pid) <= each.memory_at_start + options_.worker_memory_limit)
             continue;
         each.killed_by = killer::memory_limit;
         base::pidfd_send_signal(each.pidfd.get(), SIGKILL);

@@ -187,6 +187,25 @@ TEST_CASE(
 
 #endif
 
+TEST_CASE("memory that a task's children hold counts, and ends its worker with memory_exceeded") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .worker_memory_limit = 64u << 20}};
+    const auto hide = [] {
+        const pid_t child = ::fork();
+        const std::vector<char> memory(48u << 20, 'x');
+        for (;;) ::pause();
+        return static_cast<int>(child) + memory[0];
+    };
+    try {
+        pool.submit(hide).get_for(20s);
+        FAIL("no error");
+    } catch (const pf::memory_exceeded& e) {
+        CHECK(e.killed_by() == pf::killer::memory_limit);
+        CHECK(e.signal() == SIGKILL);
+    }
+    CHECK(pool.submit(twice, 2).get_for(20s) == 4);
+}
+
 TEST_CASE("workers are recycled after their number of tasks, and no task is lost by it") {
     const pf::test::leaks none_left;
     pf::pool pool{{.workers = 2, .max_tasks_per_worker = 8}};
