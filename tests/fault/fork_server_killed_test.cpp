@@ -41,12 +41,17 @@ TEST_CASE(
     "a pool that can make no other fork server is broken: waiting tasks end, new ones are "
     "refused") {
     const pf::test::leaks none_left;
-    pf::pool pool{{.workers = 1}};
+    static int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    pf::pool pool{{.workers = 1, .keep_fds = {ends[1]}}};
     const pid_t server = parent_of_worker(pool);
     auto stuck = pool.submit([] {
+        static_cast<void>(!::write(ends[1], "x", 1));
         for (;;) ::pause();
         return 0;
     });
+    char begun = 0;
+    REQUIRE(::read(ends[0], &begun, 1) == 1);  // or it would be waiting, not running
     auto waiting = pool.submit(twice, 1);
     fail_point::arm("fork_server.socketpair", fail_point::action::fail, 1, 1000, EMFILE);
     REQUIRE(::kill(server, SIGKILL) == 0);
@@ -55,6 +60,8 @@ TEST_CASE(
     REQUIRE(pf::test::until([&] { return !pool.healthy(); }));
     REQUIRE_THROWS_AS(pool.submit(twice, 2), pf::pool_broken);
     fail_point::disarm();
+    ::close(ends[0]);
+    ::close(ends[1]);
 }
 
 TEST_CASE("workers that can't be forked any more break the pool, visibly and without a hang") {
