@@ -8,13 +8,14 @@
 #include "support/ring_memory.hpp"
 #include "support/until.hpp"
 
-using namespace prefork;
+namespace base = prefork::base;
+namespace test = prefork::test;
 using namespace prefork::ring;
 
 namespace {
 
 /// Publishes `count` tasks from `next`, whose function is their position.
-void publish(ring::ring& tasks, std::uint64_t& next, unsigned count) {
+void publish(prefork::ring::ring& tasks, std::uint64_t& next, unsigned count) {
     for (unsigned i = 0; i < count; ++i, ++next) {
         tasks.at(next).function = next;
         tasks.publish(next);
@@ -25,7 +26,7 @@ void publish(ring::ring& tasks, std::uint64_t& next, unsigned count) {
 
 TEST_CASE("tasks are claimed in the order of publication") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer worker{tasks, 1};
     std::uint64_t next = 0;
     publish(tasks, next, 5);
@@ -43,7 +44,7 @@ TEST_CASE("tasks are claimed in the order of publication") {
 
 TEST_CASE("a slot that is still occupied is skipped and holds up nothing but itself") {
     test::ring_memory memory{4};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer slow{tasks, 1};
     claimer quick{tasks, 2};
     std::uint64_t next = 0;
@@ -65,7 +66,7 @@ TEST_CASE("a slot that is still occupied is skipped and holds up nothing but its
 
 TEST_CASE("a task put back is claimed before newer ones, as another attempt") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer dead{tasks, 1};
     claimer alive{tasks, 2};
     std::uint64_t next = 0;
@@ -83,7 +84,7 @@ TEST_CASE("a task put back is claimed before newer ones, as another attempt") {
 
 TEST_CASE("more tasks put back than there are retry entries are all claimed again") {
     test::ring_memory memory{64};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer dead{tasks, 1};
     std::uint64_t next = 0;
     publish(tasks, next, 40);
@@ -98,7 +99,7 @@ TEST_CASE("more tasks put back than there are retry entries are all claimed agai
 
 TEST_CASE("a reservation lost with its worker is found again after recovery") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer dead{tasks, 1};
     CHECK_FALSE(dead.poll(1));  // reserves position 0 and marks it awaited
     CHECK(tasks.word(0).state() == state::awaited);
@@ -115,7 +116,7 @@ TEST_CASE("a reservation lost with its worker is found again after recovery") {
 
 TEST_CASE("publishing to a slot that a worker polls wakes nobody") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer searching{tasks, 1};
     CHECK_FALSE(searching.poll(1));
     memory.hints().idle[0] = 0b10;  // seat 1 sleeps
@@ -125,7 +126,7 @@ TEST_CASE("publishing to a slot that a worker polls wakes nobody") {
 
 TEST_CASE("a burst wakes one sleeper, and that one wakes the next two") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     memory.hints().idle[0] = 0b11110;  // seats 1 to 4 sleep
     std::uint64_t next = 0;
     publish(tasks, next, 10);
@@ -140,7 +141,7 @@ TEST_CASE("a burst wakes one sleeper, and that one wakes the next two") {
 
 TEST_CASE("a worker that finds work after setting its idle bit does not sleep") {
     test::ring_memory memory{16};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     claimer worker{tasks, 1};
     CHECK_FALSE(worker.poll(1));
     std::uint64_t next = 0;
@@ -154,7 +155,7 @@ TEST_CASE("every task is claimed once by many workers, with sleeps and polls bet
     constexpr std::uint64_t count = 200'000;
     constexpr unsigned workers = 4;
     test::ring_memory memory{256};
-    ring::ring tasks = memory.make();
+    prefork::ring::ring tasks = memory.make();
     std::vector<std::atomic<int>> runs(count);
     std::vector<std::uint64_t> function_of(count);
     std::atomic<bool> stop{false};
