@@ -11,6 +11,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/cgroup.hpp"
 #include "base/system_call.hpp"
 #include "prefork/gate.hpp"
 
@@ -31,45 +32,6 @@ std::vector<std::string> split(const std::string& text, char at) {
     std::istringstream stream{text};
     for (std::string part; std::getline(stream, part, at);) parts.push_back(part);
     return parts;
-}
-
-/// A cgroup hierarchy that is mounted: where, and which cgroup is at its top.
-struct cgroup_mount {
-    std::string point;
-    std::string top;
-    std::string type;                      // "cgroup" or "cgroup2"
-    std::vector<std::string> controllers;  // v1
-};
-
-// "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue" (proc(5))
-std::vector<cgroup_mount> cgroup_mounts(const std::string& root) {
-    std::vector<cgroup_mount> mounts;
-    for (const std::string& line :
-         split(base::read_small_file(root + "/proc/self/mountinfo"), '\n')) {
-        const std::vector<std::string> words = split(line, ' ');
-        const auto dash = std::find(words.begin(), words.end(), "-");
-        if (words.size() < 10 || words.end() - dash < 4) continue;
-        if (dash[1] != "cgroup" && dash[1] != "cgroup2") continue;
-        mounts.push_back({words[4], words[3], dash[1], split(dash[3], ',')});
-    }
-    return mounts;
-}
-
-/// The directories from a process's cgroup up to the mount's top, nearest first.
-std::vector<std::string> directories(const std::string& root, const cgroup_mount& mount,
-                                     std::string path) {
-    // In a container the path may be the host's, and the mount's top the container's own cgroup.
-    if (mount.top != "/" && path.rfind(mount.top, 0) == 0) path.erase(0, mount.top.size());
-    // A path that leads out of a cgroup namespace ("/../x") ends at what we can see.
-    if (path.rfind("/..", 0) == 0) path.clear();
-    std::vector<std::string> all;
-    for (;;) {
-        if (path == "/") path.clear();
-        all.push_back(root + mount.point + path);
-        if (path.empty()) return all;
-        const auto slash = path.find_last_of('/');
-        path.resize(slash == std::string::npos ? 0 : slash);
-    }
 }
 
 class reader {
@@ -111,36 +73,6 @@ class reader {
     cpu_limits& limits_;
 };
 
-bool has(const std::vector<std::string>& names, const char* name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-void read_cgroup(const std::string& root, const std::vector<cgroup_mount>& mounts,
-                 const std::string& line, reader into) {
-    // "4:cpu,cpuacct:/user.slice", and "0::/user.slice" for v2 (cgroups(7))
-    const auto first = line.find(':');
-    const auto second = first == std::string::npos ? first : line.find(':', first + 1);
-    if (second == std::string::npos || second + 1 >= line.size()) return;
-    const std::vector<std::string> controllers =
-        split(line.substr(first + 1, second - first - 1), ',');
-    const bool v2 = second == first + 1;
-    for (const cgroup_mount& mount : mounts) {
-        if ((mount.type == "cgroup2") != v2) continue;
-        for (const std::string& at : directories(root, mount, line.substr(second + 1))) {
-            if (v2) {
-                into.quota_v2(at);
-                into.cpuset(at, "cpuset.cpus.effective");
-                continue;
-            }
-            if (has(controllers, "cpu") && has(mount.controllers, "cpu")) into.quota_v1(at);
-            if (has(controllers, "cpuset") && has(mount.controllers, "cpuset")) {
-                into.cpuset(at, "cpuset.effective_cpus");
-                into.cpuset(at, "cpuset.cpus");
-            }
-        }
-    }
-}
-
 }  // namespace
 
 std::optional<unsigned> count_cpu_list(const std::string& text) {
@@ -163,9 +95,21 @@ cpu_limits read_cpu_limits(const std::string& root, unsigned affinity) {
     cpu_limits limits;
     limits.affinity = std::max(affinity, 1u);
     limits.notes.push_back("affinity mask of " + std::to_string(limits.affinity) + " CPUs");
-    const std::vector<cgroup_mount> mounts = cgroup_mounts(root);
-    for (const std::string& line : split(base::read_small_file(root + "/proc/self/cgroup"), '\n')) {
-        read_cgroup(root, mounts, line, reader{limits});
+    reader into{limits};
+    for (const auto& [path, version] : base::cgroup_directories(root, "cpu")) {
+        if (version == base::cgroup_version::v2) {
+            into.quota_v2(path);
+        } else {
+            into.quota_v1(path);
+        }
+    }
+    for (const auto& [path, version] : base::cgroup_directories(root, "cpuset")) {
+        if (version == base::cgroup_version::v2) {
+            into.cpuset(path, "cpuset.cpus.effective");
+        } else {
+            into.cpuset(path, "cpuset.effective_cpus");
+            into.cpuset(path, "cpuset.cpus");
+        }
     }
     limits.usable = limits.affinity;
     if (limits.cpuset) limits.usable = std::min(limits.usable, *limits.cpuset);

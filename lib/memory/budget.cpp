@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 
+#include "base/cgroup.hpp"
 #include "base/system_call.hpp"
 
 namespace prefork::memory {
@@ -55,41 +56,16 @@ std::uint64_t available_memory(const std::string& root) {
     return std::uint64_t{1} << 30;  // a gigabyte where the kernel doesn't tell
 }
 
-// The limit of a cgroup and of each above it: the smallest counts. Files that are missing, empty or
-// say "max" limit nothing.
-std::uint64_t smallest_limit(const std::string& mount, std::string path, const char* file) {
-    std::uint64_t smallest = ~std::uint64_t{0};
-    for (;;) {
-        const std::string text = base::read_small_file(mount + path + "/" + file);
-        if (const auto limit = leading_number(text)) smallest = std::min(smallest, *limit);
-        if (path.empty() || path == "/") return smallest;
-        path.resize(path.find_last_of('/'));
-    }
-}
-
 }  // namespace
 
 std::uint64_t default_budget(const std::string& root) {
     std::uint64_t bytes = available_memory(root);
-    std::istringstream lines{base::read_small_file(root + "/proc/self/cgroup")};
-    for (std::string line; std::getline(lines, line);) {
-        const auto first = line.find(':');
-        const auto second = line.find(':', first + 1);
-        if (first == std::string::npos || second == std::string::npos) continue;
-        // Piece by piece: gcc 12 at -O3 warns of `"," + std::string` for no reason (GCC bug
-        // 105651).
-        std::string controllers = ",";
-        controllers.append(line, first + 1, second - first - 1).append(",");
-        const std::string path = line.substr(second + 1);
-        if (path.empty() || path[0] != '/') continue;
-        if (controllers == ",,") {
-            for (const char* mount : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-                bytes = std::min(bytes, smallest_limit(root + mount, path, "memory.max"));
-            }
-        } else if (controllers.find(",memory,") != std::string::npos) {
-            bytes = std::min(bytes, smallest_limit(root + "/sys/fs/cgroup/memory", path,
-                                                   "memory.limit_in_bytes"));
-        }
+    // Files that are missing, empty or say "max" limit nothing.
+    for (const auto& [path, version] : base::cgroup_directories(root, "memory")) {
+        const bool v2 = version == base::cgroup_version::v2;
+        const auto limit = leading_number(
+            base::read_small_file(path + (v2 ? "/memory.max" : "/memory.limit_in_bytes")));
+        if (limit) bytes = std::min(bytes, *limit);
     }
     return std::max(bytes / 2, std::uint64_t{1} << 20);
 }

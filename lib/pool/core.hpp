@@ -24,6 +24,7 @@
 #include "process/control.hpp"
 #include "process/fork_server.hpp"
 #include "process/identity.hpp"
+#include "process/oom_kills.hpp"
 #include "process/roster.hpp"
 #include "ring/ring.hpp"
 #include "stats/report.hpp"
@@ -107,7 +108,7 @@ class pool_core {
     // ---- pool.cpp
     void make_memory();
     void start_workers();
-    [[nodiscard]] int run_worker(const process::worker_start& start);
+    [[nodiscard]] int run_worker(process::worker_start start);
 
     // ---- shutdown.cpp
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
@@ -161,6 +162,7 @@ class pool_core {
     [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
                                      const process::worker_entry& worker);
     void lose(task_record& record, const process::worker_entry& worker, const process::death& how);
+    [[nodiscard]] killer who_killed(const process::worker_entry& worker, const process::death& how);
     bool end_task(task_record& record, ring::slot_word& word, ring::state as,
                   const std::exception_ptr& failure);
     bool give_up(task_record& record, ring::state as, const std::exception_ptr& failure, killer by);
@@ -231,6 +233,7 @@ class pool_core {
     base::time_point trim_at_ = base::never;  ///< when unused pages of arguments go back
     base::time_point next_deadline_ = base::never;
     stats::report report_;
+    process::oom_kills oom_kills_;
     unsigned server_restarts_ = 0;
 
     std::optional<gate::gate> gate_;

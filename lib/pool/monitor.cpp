@@ -12,6 +12,7 @@
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
+#include "process/memory_use.hpp"
 
 // The host's one thread: it sleeps until a worker dies, a deadline passes or somebody writes to
 // wake_fd_, and then asks settle.cpp and the roster what is to be done. Nothing happens here while
@@ -25,29 +26,6 @@ constexpr unsigned hopeless_starts = 6;
 // Fork servers in the life of a pool: they die by a stranger's hand only.
 constexpr unsigned most_server_restarts = 100;
 constexpr std::chrono::milliseconds memory_interval{100};
-
-// Resident minus shared, in bytes; 0 when the process is gone.
-std::uint64_t private_memory(pid_t pid) {
-    const std::string text = base::read_small_file("/proc/" + std::to_string(pid) + "/statm");
-    unsigned long resident = 0;
-    unsigned long shared = 0;
-    if (std::sscanf(text.c_str(), "%*u %lu %lu", &resident, &shared) != 2) return 0;
-    return (resident - std::min(resident, shared)) *
-           static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-// With what its tasks forked, and what those forked: a task can't hide memory in children. Eight
-// generations deep; children of other threads than the main one are not seen (their own RLIMIT_DATA
-// bounds each).
-std::uint64_t family_memory(pid_t pid, int generations = 8) {
-    std::uint64_t sum = private_memory(pid);
-    if (generations == 0) return sum;
-    const std::string self = std::to_string(pid);
-    std::istringstream children{
-        base::read_small_file("/proc/" + self + "/task/" + self + "/children")};
-    for (pid_t child = 0; children >> child;) sum += family_memory(child, generations - 1);
-    return sum;
-}
 
 }  // namespace
 
@@ -112,7 +90,6 @@ void pool_core::handle(process::received&& got) {
             return;
         case process::message_kind::started:
             roster_.started(what.seat);
-            worker.memory_at_start = private_memory(worker.pid);
             return;
         case process::message_kind::start_failed:
             if (first_start_failure_.empty()) first_start_failure_ = what.text;
@@ -155,7 +132,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
 void pool_core::start_due_workers(base::time_point now) {
     if (stopping_ || !server_ || !broken_.empty()) return;
     for (process::worker_entry& each : roster_.all()) {
-        if (each.phase == process::phase::starting && each.pidfd &&
+        if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pidfd &&
             now - each.since > options_.worker_start_timeout) {
             if (first_start_failure_.empty()) {
                 first_start_failure_ = "on_worker_start took longer than worker_start_timeout";
@@ -164,6 +141,12 @@ void pool_core::start_due_workers(base::time_point now) {
         }
     }
     for (const unsigned index : roster_.due(now)) {
+        if (const auto spare = roster_.promote(index, now)) {
+            // Release: the worker reads what the host did to its seat before.
+            control_->journal_of(*spare).turn.store(index + 1, std::memory_order_release);
+            ring_->beds().wake_seat(*spare);
+            continue;
+        }
         const auto seat = roster_.begin_start(index, now);
         if (!seat) return;
         reset_seat(*seat);
@@ -178,7 +161,8 @@ void pool_core::start_due_workers(base::time_point now) {
 
 void pool_core::reset_seat(unsigned seat) {
     process::journal& notes = control_->journal_of(seat);
-    for (auto* word : {&notes.running, &notes.started, &notes.left}) {
+    for (auto* word :
+         {&notes.running, &notes.started, &notes.left, &notes.memory_at_start, &notes.turn}) {
         word->store(0, std::memory_order_relaxed);
     }
     notes.counts.reset();
@@ -227,8 +211,10 @@ void pool_core::look_at_memory(base::time_point now) {
     next_memory_look_ = now + memory_interval;
     for (process::worker_entry& each : roster_.all()) {
         if (each.phase != process::phase::running || !each.pidfd) continue;
-        if (family_memory(each.pid) <= each.memory_at_start + options_.worker_memory_limit)
-            continue;
+        const std::uint64_t now_has = process::family_memory(each.pid);
+        const std::uint64_t began_with =
+            control_->journal_of(each.seat).memory_at_start.load(std::memory_order_relaxed);
+        if (now_has <= began_with || now_has - began_with <= options_.worker_memory_limit) continue;
         each.killed_by = killer::memory_limit;
         base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
     }
@@ -239,7 +225,7 @@ base::time_point pool_core::next_look(base::time_point now) {
     if (!broken_.empty() || !server_) next = next_deadline_;
     if (options_.worker_memory_limit != 0) next = std::min(next, next_memory_look_);
     for (const process::worker_entry& each : roster_.all()) {
-        if (each.phase == process::phase::starting) {
+        if (each.phase == process::phase::starting && !roster_.is_spare(each)) {
             next = std::min(next, base::deadline_after(each.since, options_.worker_start_timeout) +
                                       std::chrono::milliseconds(1));
         }

@@ -21,6 +21,7 @@
 #include "process/child_setup.hpp"
 #include "process/crash_report.hpp"
 #include "process/identity.hpp"
+#include "process/memory_use.hpp"
 #include "process/worker_loop.hpp"
 
 // Construction and destruction: the order of things, and nothing else.
@@ -173,13 +174,20 @@ void pool_core::make_server() {
     server_ = std::make_unique<process::fork_server>(how);
 }
 
-int pool_core::run_worker(const process::worker_start& start) {
-    process::become_worker(start.index);
+int pool_core::run_worker(process::worker_start start) {
     if (const int error = region_->become_worker(start.seat); error != 0) {
         process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
         return 1;
     }
     process::watch_crashes(control_->crash_of(start.seat));
+    if (start.index == options_.workers) {
+        process::name_process(options_.name, "spare");
+        const auto index = process::await_turn(*control_, start.seat);
+        if (!index) return 0;
+        start.index = *index;
+        process::name_process(options_.name, std::to_string(start.index));
+    }
+    process::become_worker(start.index);
     const unsigned threads = options_.inner_threads != 0
                                  ? options_.inner_threads
                                  : std::max(1u, usable_cpus_ / options_.workers);
@@ -196,6 +204,9 @@ int pool_core::run_worker(const process::worker_start& start) {
         how.max_tasks = std::max<std::uint64_t>(1, tasks - (start.seat * 2654435761u) % spread);
     }
     process::worker_loop loop{*region_, *control_, *ring_, *budget_, how};
+    const std::uint64_t began_with = process::private_memory(::getpid());
+    control_->journal_of(start.seat).memory_at_start.store(began_with, std::memory_order_relaxed);
+    process::limit_data(options_.worker_memory_limit);
     try {
         if (options_.on_worker_start) options_.on_worker_start();
     } catch (const std::exception& e) {
@@ -205,7 +216,15 @@ int pool_core::run_worker(const process::worker_start& start) {
         process::report_start_failed(start, "on_worker_start threw");
         return 1;
     }
-    process::limit_data(options_.worker_memory_limit);
+    if (const std::uint64_t limit = options_.worker_memory_limit; limit != 0) {
+        const std::uint64_t has = process::private_memory(::getpid());
+        if (has > began_with && has - began_with > limit) {
+            process::report_start_failed(
+                start, "on_worker_start took " + std::to_string(has - began_with) +
+                           " bytes, more than the worker_memory_limit of " + std::to_string(limit));
+            return 1;
+        }
+    }
     process::report_started(start);
     loop.run();
     process::run_exit_calls();
@@ -232,6 +251,7 @@ void pool_core::start_workers() {
                                            : first_start_failure_));
         }
     }
+    roster_.keep_spare();
 }
 
 // ---- what the headers call

@@ -16,15 +16,6 @@
 // death.
 
 namespace prefork::detail {
-namespace {
-
-killer who_killed(const process::worker_entry& worker, const process::death& how) {
-    if (worker.killed_by != killer::none) return worker.killed_by;
-    // Nobody sends himself a SIGKILL.
-    return how.code != CLD_EXITED && how.status == SIGKILL ? killer::stranger : killer::none;
-}
-
-}  // namespace
 
 // ---- one task
 
@@ -199,6 +190,12 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     while (word.state() == ring::state::claimed &&
            !end_task(record, word, ring::state::lost, failure)) {
     }
+}
+
+killer pool_core::who_killed(const process::worker_entry& worker, const process::death& how) {
+    if (worker.killed_by != killer::none) return worker.killed_by;
+    if (how.code == CLD_EXITED || how.status != SIGKILL) return killer::none;
+    return oom_kills_.take() ? killer::oom_killer : killer::stranger;
 }
 
 std::uint64_t pool_core::oldest_unclaimed() {

@@ -30,6 +30,11 @@ struct alignas(128) journal {
     /// The last run whose commit failed: it has been left, and its slot will not be written to any
     /// more.
     std::atomic<std::uint64_t> left;
+    /// Private bytes before its hooks ran: a limit counts growth.
+    std::atomic<std::uint64_t> memory_at_start;
+    /// Written by the host, before it wakes the bed: whose place a spare takes, index + 1; 0 while
+    /// it waits.
+    std::atomic<std::uint64_t> turn;
 
     stats::counter counts;
 };

@@ -4,7 +4,8 @@
 
 namespace prefork::process {
 
-roster::roster(unsigned workers, unsigned seats) : entries_(seats), next_start_(workers) {
+roster::roster(unsigned workers, unsigned seats) : entries_(seats), next_start_(workers + 1) {
+    next_start_.back().wanted = false;
     for (unsigned seat = 0; seat < seats; ++seat) entries_[seat].seat = seat;
 }
 
@@ -28,6 +29,20 @@ std::optional<unsigned> roster::begin_start(unsigned index, base::time_point now
     return seat;
 }
 
+std::optional<unsigned> roster::promote(unsigned index, base::time_point now) {
+    if (index == workers()) return std::nullopt;
+    for (worker_entry& each : entries_) {
+        // With a pidfd: it has been forked, so it can be killed if it doesn't start in time.
+        if (each.phase != phase::starting || !is_spare(each) || !each.pidfd) continue;
+        each.index = index;
+        each.since = now;
+        next_start_[index].wanted = false;
+        next_start_.back() = {.due = now};
+        return each.seat;
+    }
+    return std::nullopt;
+}
+
 void roster::started(unsigned seat) {
     if (entries_[seat].phase != phase::starting) return;
     entries_[seat].phase = phase::running;
@@ -36,7 +51,7 @@ void roster::started(unsigned seat) {
 
 void roster::ended(unsigned seat, base::time_point now, bool useful) {
     worker_entry& entry = entries_[seat];
-    if (entry.phase == phase::starting) ++failures_;
+    if (entry.phase == phase::starting && !is_spare(entry)) ++failures_;
     start_state& next = next_start_[entry.index];
     next.wanted = true;
     // Killing it was our decision, so its early end says nothing about the next one either.
@@ -66,6 +81,11 @@ std::vector<unsigned> roster::due(base::time_point now) const {
 
 base::time_point roster::next_due() const {
     base::time_point next = base::never;
+    // Without a free seat the next start is due when one is vacated.
+    if (std::none_of(entries_.begin(), entries_.end(),
+                     [](const auto& each) { return each.phase == phase::free; })) {
+        return next;
+    }
     for (const start_state& each : next_start_) {
         if (each.wanted) next = std::min(next, each.due);
     }

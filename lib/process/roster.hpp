@@ -14,6 +14,10 @@
 // which its replacement inherits, and a *seat*, its place in shared memory, which is free again
 // only when the kernel has proved it dead and the last of its results is released. Hence more seats
 // than workers.
+//
+// A *spare* is one process more than there are workers, forked ahead, which waits before its hooks
+// run: it takes the place of the next worker that dies without a fork in between. Its index is the
+// number of workers.
 
 namespace prefork::process {
 
@@ -34,8 +38,7 @@ struct worker_entry {
     killer killed_by = killer::none;         ///< why we killed it, if we did
     base::time_point kill_at = base::never;  ///< the grace's end, with `condemned_for`
     killer condemned_by = killer::none;
-    ring::slot_word condemned_for;      ///< the run that it must have left by then
-    std::uint64_t memory_at_start = 0;  ///< private bytes: a limit counts growth
+    ring::slot_word condemned_for;  ///< the run that it must have left by then
 };
 
 /// How a worker ended.
@@ -58,7 +61,10 @@ class roster {
     [[nodiscard]] worker_entry& at(unsigned seat) { return entries_[seat]; }
     [[nodiscard]] std::vector<worker_entry>& all() noexcept { return entries_; }
     [[nodiscard]] unsigned workers() const noexcept {
-        return static_cast<unsigned>(next_start_.size());
+        return static_cast<unsigned>(next_start_.size()) - 1;
+    }
+    [[nodiscard]] bool is_spare(const worker_entry& entry) const noexcept {
+        return entry.index == workers();
     }
     [[nodiscard]] bool is_alive(unsigned seat) const noexcept {
         return seat < entries_.size() &&
@@ -68,6 +74,10 @@ class roster {
 
     /// A free seat for the worker `index`, now starting; nothing when all are pinned.
     [[nodiscard]] std::optional<unsigned> begin_start(unsigned index, base::time_point now);
+    /// From now on there is a spare; the first is due at once.
+    void keep_spare() { next_start_.back().wanted = true; }
+    /// The spare's seat, now starting as the worker `index`; nothing while there is none.
+    [[nodiscard]] std::optional<unsigned> promote(unsigned index, base::time_point now);
     /// It said that it started.
     void started(unsigned seat);
     /// It is dead; its index is due again: at once if it was `useful`, that is, had ended a task or
@@ -90,7 +100,7 @@ class roster {
     };
 
     std::vector<worker_entry> entries_;
-    std::vector<start_state> next_start_;  // by index
+    std::vector<start_state> next_start_{1};  // by index, the spare's last
     unsigned failures_ = 0;
 };
 

@@ -28,6 +28,20 @@ struct no_room {
 
 }  // namespace
 
+std::optional<unsigned> await_turn(control words, unsigned seat) {
+    const auto& turn = words.journal_of(seat).turn;
+    auto& bed = words.beds()[seat].wakes;
+    for (;;) {
+        // The bed is read first: a turn, or the end, that comes after our looks changes it.
+        const std::uint32_t seen = bed.load(std::memory_order_acquire);
+        if (words.flags().closing.load(std::memory_order_acquire) != 0) return std::nullopt;
+        if (const auto index = turn.load(std::memory_order_acquire); index != 0) {
+            return static_cast<unsigned>(index - 1);
+        }
+        base::futex_wait(&bed, seen, base::never);
+    }
+}
+
 /// Small results go into the slot, over the arguments; others into the arena.
 class worker_loop::slot_sink final : public detail::result_sink {
   public:

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "memory/budget.hpp"
@@ -23,6 +24,9 @@ struct worker_loop_options {
     /// A longest inline exception is this; larger ones need a block.
     std::size_t exception_bytes = 64 * 1024;
 };
+
+/// A spare worker: waits until the host gives it a place; its index. Nothing when the pool ends.
+[[nodiscard]] std::optional<unsigned> await_turn(control words, unsigned seat);
 
 /// One in each worker process; single-threaded.
 class worker_loop {

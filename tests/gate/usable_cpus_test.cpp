@@ -1,56 +1,33 @@
 #include "gate/usable_cpus.hpp"
 
-#include <unistd.h>
-
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 
 #include "prefork/gate.hpp"
 #include "support/catch.hpp"
+#include "support/fake_machine.hpp"
 
 using namespace prefork::gate;
-namespace fs = std::filesystem;
 
 namespace {
 
-/// A machine's /proc and /sys in a directory of its own.
-class fake_machine {
+class limited_machine : public prefork::test::fake_machine {
   public:
-    fake_machine() { fs::remove_all(root_); }
-    ~fake_machine() { fs::remove_all(root_); }
-    fake_machine(const fake_machine&) = delete;
-    fake_machine& operator=(const fake_machine&) = delete;
-
-    void write(const std::string& path, const std::string& text) const {
-        fs::create_directories(fs::path(root_ + path).parent_path());
-        std::ofstream{root_ + path} << text;
-    }
-    /// v2 at /sys/fs/cgroup, the process in `path`, the mount's top being `top`.
-    void v2(const std::string& path, const std::string& top = "/") const {
-        write("/proc/self/mountinfo",
-              "30 23 0:26 " + top + " /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n");
-        write("/proc/self/cgroup", "0::" + path + "\n");
-    }
     [[nodiscard]] cpu_limits limits(unsigned affinity) const {
-        return read_cpu_limits(root_, affinity);
+        return read_cpu_limits(root(), affinity);
     }
-
-  private:
-    std::string root_ = "/tmp/prefork_fake_machine_" + std::to_string(::getpid());
 };
 
 }  // namespace
 
 TEST_CASE("without cgroups the affinity mask alone counts") {
-    const fake_machine machine;
+    const limited_machine machine;
     CHECK(machine.limits(6).usable == 6);
     CHECK(machine.limits(0).usable == 1);
 }
 
 TEST_CASE("a v2 quota is rounded up, and that of every ancestor counts") {
-    const fake_machine machine;
+    const limited_machine machine;
     machine.v2("/a/b/c");
     machine.write("/sys/fs/cgroup/a/b/c/cpu.max", "max 100000\n");
     CHECK(machine.limits(8).usable == 8);
@@ -64,7 +41,7 @@ TEST_CASE("a v2 quota is rounded up, and that of every ancestor counts") {
 }
 
 TEST_CASE("a v1 quota and cpuset count, with every ancestor, beside a v2 hierarchy") {
-    const fake_machine machine;
+    const limited_machine machine;
     machine.write("/proc/self/mountinfo",
                   "31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
                   "32 23 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
@@ -85,7 +62,7 @@ TEST_CASE("a v1 quota and cpuset count, with every ancestor, beside a v2 hierarc
 }
 
 TEST_CASE("in a container the path may be the host's, or lead out of what can be seen") {
-    const fake_machine machine;
+    const limited_machine machine;
     machine.v2("/docker/abc/inner", "/docker/abc");
     machine.write("/sys/fs/cgroup/inner/cpu.max", "200000 100000\n");
     CHECK(machine.limits(16).usable == 2);
@@ -95,7 +72,7 @@ TEST_CASE("in a container the path may be the host's, or lead out of what can be
 }
 
 TEST_CASE("files that are empty, malformed or absurd limit nothing") {
-    const fake_machine machine;
+    const limited_machine machine;
     machine.v2("/a");
     for (const char* text : {"", "\n", "max", "nonsense", "0 100000", "-5 100000", "100000 0",
                              "100000", "1e999 1", "nan 100000", "100000 100000 100000"}) {

@@ -3,8 +3,6 @@
 #include <sys/mman.h>
 
 #include <array>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/fake_machine.hpp"
 #include "support/in_child.hpp"
 #include "support/leaks.hpp"
 
@@ -191,87 +190,72 @@ TEST_CASE("a writer's next move mends its word after somebody wrote over it") {
 
 namespace {
 
-/// A directory that stands for "/".
-class fake_root {
+/// With 8 GiB available.
+class machine : public prefork::test::fake_machine {
   public:
-    fake_root() {
-        std::string name = (std::filesystem::temp_directory_path() / "budget-XXXXXX").string();
-        path_ = ::mkdtemp(name.data());
-        write("proc/meminfo",
+    machine() {
+        write("/proc/meminfo",
               "MemTotal:       32000000 kB\nMemFree:         1000000 kB\n"
               "MemAvailable:   8388608 kB\n");
     }
-    ~fake_root() { std::filesystem::remove_all(path_); }
-    fake_root(const fake_root&) = delete;
-    fake_root& operator=(const fake_root&) = delete;
-
-    void write(const std::string& file, const std::string& text) const {
-        const auto to = path_ / file;
-        std::filesystem::create_directories(to.parent_path());
-        std::ofstream{to} << text;
-    }
-    [[nodiscard]] std::uint64_t budget_mib() const { return default_budget(path_.string()) >> 20; }
-
-  private:
-    std::filesystem::path path_;
+    [[nodiscard]] std::uint64_t budget_mib() const { return default_budget(root()) >> 20; }
 };
 
 }  // namespace
 
 TEST_CASE("without a cgroup, the budget is half of the memory available") {
-    const fake_root root;
+    const machine root;
     CHECK(root.budget_mib() == 4096);
 }
 
 TEST_CASE("a cgroup's limit counts when it is less than what the machine has") {
-    const fake_root root;
-    root.write("proc/self/cgroup", "0::/service\n");
-    root.write("sys/fs/cgroup/service/memory.max", "1073741824\n");
+    const machine root;
+    root.v2("/service");
+    root.write("/sys/fs/cgroup/service/memory.max", "1073741824\n");
     CHECK(root.budget_mib() == 512);
-    root.write("sys/fs/cgroup/service/memory.max", "107374182400\n");
+    root.write("/sys/fs/cgroup/service/memory.max", "107374182400\n");
     CHECK(root.budget_mib() == 4096);
-    root.write("sys/fs/cgroup/service/memory.max", "max\n");
+    root.write("/sys/fs/cgroup/service/memory.max", "max\n");
     CHECK(root.budget_mib() == 4096);
 }
 
 TEST_CASE("the limit of a cgroup above ours counts too") {
-    const fake_root root;
-    root.write("proc/self/cgroup", "0::/slice/service/part\n");
-    root.write("sys/fs/cgroup/slice/service/part/memory.max", "max\n");
-    root.write("sys/fs/cgroup/slice/memory.max", "536870912\n");
+    const machine root;
+    root.v2("/slice/service/part");
+    root.write("/sys/fs/cgroup/slice/service/part/memory.max", "max\n");
+    root.write("/sys/fs/cgroup/slice/memory.max", "536870912\n");
     CHECK(root.budget_mib() == 256);
 }
 
 TEST_CASE("inside a container, whose own cgroup is the root, its limit counts") {
-    const fake_root root;
-    root.write("proc/self/cgroup", "0::/\n");
-    root.write("sys/fs/cgroup/memory.max", "268435456\n");
+    const machine root;
+    root.v2("/");
+    root.write("/sys/fs/cgroup/memory.max", "268435456\n");
     CHECK(root.budget_mib() == 128);
 }
 
 TEST_CASE("the memory controller of cgroups v1 is found among the others") {
-    const fake_root root;
-    root.write("proc/self/cgroup",
-               "12:cpu,cpuacct:/wrong\n11:cpuset,memory:/right\n1:name=systemd:/\n");
-    root.write("sys/fs/cgroup/memory/wrong/memory.limit_in_bytes", "1048576\n");
-    root.write("sys/fs/cgroup/memory/right/memory.limit_in_bytes", "2147483648\n");
+    const machine root;
+    root.v1_memory("/right");
+    root.write("/sys/fs/cgroup/memory/wrong/memory.limit_in_bytes", "1048576\n");
+    root.write("/sys/fs/cgroup/memory/right/memory.limit_in_bytes", "2147483648\n");
     CHECK(root.budget_mib() == 1024);
     // How v1 says that there is none.
-    root.write("sys/fs/cgroup/memory/right/memory.limit_in_bytes", "9223372036854771712\n");
+    root.write("/sys/fs/cgroup/memory/right/memory.limit_in_bytes", "9223372036854771712\n");
     CHECK(root.budget_mib() == 4096);
 }
 
 TEST_CASE("files that say nothing sensible limit nothing, and there is always some budget") {
-    const fake_root root;
-    root.write("proc/self/cgroup", "\n:\n::\n0:\n0::relative\nno colon at all\n");
+    const machine root;
+    root.write("/proc/self/cgroup", "\n:\n::\n0:\n0::relative\nno colon at all\n");
     CHECK(root.budget_mib() == 4096);
-    root.write("proc/self/cgroup", "0::/service\n");
-    root.write("sys/fs/cgroup/service/memory.max", "\n");
+    root.v2("/service");
+    root.write("/sys/fs/cgroup/service/memory.max", "\n");
     CHECK(root.budget_mib() == 4096);
-    root.write("sys/fs/cgroup/service/memory.max", "0\n");
+    root.write("/sys/fs/cgroup/service/memory.max", "0\n");
     CHECK(root.budget_mib() == 1);
-    root.write("proc/meminfo", "MemAvailable: much\n");
-    root.write("sys/fs/cgroup/service/memory.max", "max\n");
+    root.write("/proc/meminfo", "MemAvailable: much\n");
+    root.write("/sys/fs/cgroup/service/memory.max", "max\n");
     CHECK(root.budget_mib() == 512);
 }
 

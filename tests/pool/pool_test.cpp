@@ -1,17 +1,21 @@
 #include "prefork/pool.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
 
+#include "base/system_call.hpp"
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/until.hpp"
 
 namespace pf = prefork;
 using namespace std::chrono_literals;
@@ -110,6 +114,69 @@ TEST_CASE("a start hook that throws, exits or hangs is told by the constructor")
         pf::pool(
             {.workers = 1, .on_worker_start = [] { ::pause(); }, .worker_start_timeout = 50ms}),
         "pool 'prefork': on_worker_start took longer than worker_start_timeout");
+}
+
+// The address sanitizer ends a process that is out of memory instead of throwing bad_alloc.
+#ifndef __SANITIZE_ADDRESS__
+TEST_CASE("a worker whose start hook takes more than its memory limit is refused") {
+    const pf::test::leaks none_left;
+    static std::vector<char> held;
+    const auto take = [](std::size_t bytes) { return [bytes] { held.assign(bytes, 'x'); }; };
+    REQUIRE_THROWS_WITH(
+        pf::pool(
+            {.workers = 1, .worker_memory_limit = 16u << 20, .on_worker_start = take(32u << 20)}),
+        "pool 'prefork': on_worker_start threw: std::bad_alloc");
+    const auto take_all_the_same = [] {
+        const rlimit none{RLIM_INFINITY, RLIM_INFINITY};
+        ::setrlimit(RLIMIT_DATA, &none);
+        held.assign(32u << 20, 'x');
+    };
+    REQUIRE_THROWS_WITH(
+        pf::pool(
+            {.workers = 1, .worker_memory_limit = 16u << 20, .on_worker_start = take_all_the_same}),
+        pf::test::containing("more than the worker_memory_limit of 16777216"));
+    const pf::pool content{
+        {.workers = 1, .worker_memory_limit = 64u << 20, .on_worker_start = take(8u << 20)}};
+    CHECK(content.stats().workers.size() == 1);
+}
+#endif
+
+namespace {
+
+/// The process of that name, once there is exactly one; 0 if there never is.
+pid_t process_named(const std::string& name) {
+    std::vector<pid_t> found;
+    const bool one = pf::test::until([&] {
+        found.clear();
+        for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+            const std::string comm = pf::base::read_small_file(entry.path() / "comm");
+            if (comm == name + "\n") found.push_back(std::stoi(entry.path().filename()));
+        }
+        return found.size() == 1;
+    });
+    return one ? found.front() : 0;
+}
+
+}  // namespace
+
+TEST_CASE("a worker that dies is replaced by the spare, which has run no hook before") {
+    const pf::test::leaks none_left;
+    static int hooks = 0;
+    hooks = 0;
+    const std::string name = "sp" + std::to_string(::getpid() % 100'000);
+    pf::pool pool{{.workers = 1, .on_worker_start = [] { ++hooks; }, .name = name}};
+    for (int round = 0; round < 3; ++round) {
+        const pid_t spare = process_named(name + "/spare");
+        REQUIRE(spare != 0);
+        ::kill(process_named(name + "/0"), SIGKILL);
+        REQUIRE(pf::test::until([&] {
+            const auto workers = pool.stats().workers;
+            return workers.size() == 1 && workers[0].pid == spare;
+        }));
+        CHECK(pool.submit([] { return hooks; }).get_for(10s) == 1);
+        CHECK(pool.submit([] { return pf::this_worker::index(); }).get_for(10s) == 0);
+    }
+    CHECK(pool.healthy());
 }
 
 TEST_CASE("a worker_local is made once in each worker and kept") {

@@ -1,5 +1,7 @@
 #include "process/roster.hpp"
 
+#include <unistd.h>
+
 #include "support/catch.hpp"
 
 using namespace prefork;
@@ -111,4 +113,49 @@ TEST_CASE("starts that fail one after another are counted, and a success forgets
     }
     start(all, now + 10s);
     CHECK(all.failures_in_a_row() == 0);
+}
+
+TEST_CASE("a spare takes the place of a worker that died, and another spare is due") {
+    roster all{2, 6};
+    const base::time_point now = base::monotonic::now();
+    for (const unsigned index : all.due(now)) all.started(*all.begin_start(index, now));
+    CHECK_FALSE(all.promote(0, now));
+    all.keep_spare();
+    REQUIRE(all.due(now) == std::vector<unsigned>{2});
+    const auto spare = all.begin_start(2, now);
+    REQUIRE(spare);
+    CHECK(all.is_spare(all.at(*spare)));
+    all.ended(0, now, true);
+    REQUIRE(all.due(now) == std::vector<unsigned>{0});
+    CHECK_FALSE(all.promote(0, now));  // asked for, but not yet forked
+    all.at(*spare).pidfd = base::unique_fd{::dup(0)};
+    REQUIRE(all.promote(0, now) == spare);
+    CHECK(all.at(*spare).index == 0);
+    CHECK(all.running() == 1);
+    all.started(*spare);
+    CHECK(all.running() == 2);
+    CHECK(all.due(now) == std::vector<unsigned>{2});
+}
+
+TEST_CASE("a spare that dies before its turn is no failed start, and comes back") {
+    roster all{1, 4};
+    const base::time_point now = base::monotonic::now();
+    start(all, now);
+    all.keep_spare();
+    const auto spare = all.begin_start(1, now);
+    REQUIRE(spare);
+    all.ended(*spare, now, false);
+    CHECK(all.failures_in_a_row() == 0);
+    CHECK(all.due(now) == std::vector<unsigned>{1});
+    CHECK(all.running() == 1);
+}
+
+TEST_CASE("no start is due while every seat is taken") {
+    roster all{1, 1};
+    const base::time_point now = base::monotonic::now();
+    const unsigned seat = start(all, now);
+    all.ended(seat, now, true);
+    CHECK(all.next_due() == base::never);
+    all.vacate(seat);
+    CHECK(all.next_due() == now);
 }

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+
+namespace prefork::process {
+
+/// Bytes of memory that only this process has: resident minus shared, of /proc/PID/statm. Pages
+/// that it still shares with its parent since the fork count too, so only growth means anything. 0
+/// when the process is gone.
+[[nodiscard]] std::uint64_t private_memory(pid_t pid);
+
+/// With what it forked, and what those forked: a task can't hide memory in children. Eight
+/// generations deep; children of other threads than the main one are not seen (their own
+/// RLIMIT_DATA bounds each).
+[[nodiscard]] std::uint64_t family_memory(pid_t pid);
+
+}  // namespace prefork::process
