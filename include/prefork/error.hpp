@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -76,16 +77,20 @@ class PREFORK_EXPORT memory_exceeded : public worker_lost {
     ~memory_exceeded() override;
 };
 
-/// The task ran for longer than its `timeout`; its worker was ended.
+/// The task ran for longer than its `timeout`, or past its deadline; its worker was ended unless it
+/// left the task by itself.
 class PREFORK_EXPORT task_timeout : public error {
   public:
-    explicit task_timeout(const std::string& what, std::string stack_trace = {});
+    explicit task_timeout(const std::string& what, std::function<std::string()> stack_trace = {});
     ~task_timeout() override;
-    /// Where it hung.
-    [[nodiscard]] const std::string& stack_trace() const noexcept { return *stack_trace_; }
+    /// Where it was when its time was over: a line a frame, innermost first; empty when the worker
+    /// didn't answer. Cost: the first call reads the symbol tables of what the frames lie in,
+    /// milliseconds. Threads: any.
+    [[nodiscard]] const std::string& stack_trace() const;
 
   private:
-    std::shared_ptr<const std::string> stack_trace_;
+    struct trace;
+    std::shared_ptr<trace> trace_;
 };
 
 #define PREFORK_PLAIN_ERROR(name)              \

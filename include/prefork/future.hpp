@@ -1,15 +1,25 @@
 #pragma once
 
 #include <chrono>
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stop_token>
 #include <type_traits>
 #include <utility>
 
 #include "prefork/detail/pool_core.hpp"
+#include "prefork/expected.hpp"
 
 namespace prefork {
 
 template <class Codec>
 class basic_view;
+
+namespace detail {
+struct future_access;
+}
 
 /// One task's result. Moves, doesn't copy; belongs to one thread at a time.
 ///
@@ -37,6 +47,23 @@ class future {
     /// The task has ended: get() won't wait. Cost: one load.
     [[nodiscard]] bool ready() const { return detail::is_ready(checked(), task_); }
 
+    /// Waits, and returns the value or what went wrong; throws nothing. Once.
+    [[nodiscard]] expected<T> result() noexcept {
+        std::optional<expected<T>> got;
+        auto fetching = [&] {
+            static_cast<void>(detail::wait(checked(), task_, detail::time_point::max()));
+            if constexpr (std::is_void_v<T>) {
+                fetch();
+                got.emplace();
+            } else {
+                got.emplace(fetch());
+            }
+        };
+        if (std::exception_ptr thrown = detail::guarded(fetching)) got.emplace(failure{thrown});
+        return std::move(*got);
+    }
+
+#ifdef __cpp_exceptions
     /// Waits, and returns the value or throws the task's error. Once.
     T get() {
         static_cast<void>(detail::wait(checked(), task_, detail::time_point::max()));
@@ -48,6 +75,8 @@ class future {
         if (!wait_for(bound)) detail::throw_wait_timeout(bound);
         return fetch();
     }
+#endif
+
     void wait() const {
         static_cast<void>(detail::wait(checked(), task_, detail::time_point::max()));
     }
@@ -59,9 +88,29 @@ class future {
     bool wait_until(std::chrono::steady_clock::time_point end) const {
         return detail::wait(checked(), task_, end);
     }
+    /// Waits until the task has ended, or `stop` is requested: then false, and the task goes on.
+    bool wait(const std::stop_token& stop) const {
+        return detail::wait(checked(), task_, detail::time_point::max(), stop);
+    }
+    template <class Rep, class Period>
+    bool wait_for(std::chrono::duration<Rep, Period> bound, const std::stop_token& stop) const {
+        return detail::wait(checked(), task_, detail::deadline_in(bound), stop);
+    }
+
+    /// Has pool::poll() call `callback` once the task has ended: as `callback()`, and this future
+    /// still has the result; or, if it takes one, with this future, or with its result as
+    /// expected<T>, and this one is empty from now on. The call comes even when this future is
+    /// destroyed before; at the pool's end, where no poll() comes any more, in its destructor.
+    template <class Callback>
+    void on_ready(Callback callback);
+
+    /// Until the task has ended the coroutine is suspended; pool::poll() resumes it. Gives what
+    /// get() gives.
+    auto operator co_await() &&;
 
     /// Gives the task up: get() then throws cancelled. One that waits never starts; one that runs
-    /// loses its worker. False when it had ended before.
+    /// is asked to stop, and loses its worker when the pool's `grace` is over. False when it had
+    /// ended before.
     bool cancel() { return detail::cancel(checked(), task_); }
 
   private:
@@ -69,6 +118,7 @@ class future {
     friend class basic_view;
     template <class>
     friend class task_group;
+    friend struct detail::future_access;
 
     using decoder = T (*)(const detail::outcome&);
 
@@ -91,5 +141,68 @@ class future {
     detail::ticket task_;
     decoder decode_ = nullptr;
 };
+
+namespace detail {
+
+struct future_access {
+    /// \throws std::invalid_argument when it has none
+    template <class T>
+    [[nodiscard]] static pool_task task_of(const future<T>& from) {
+        return {&from.checked(), from.task_};
+    }
+};
+
+/// What co_await makes of a future.
+template <class T>
+class awaiter {
+  public:
+    explicit awaiter(future<T>&& from) : from_(std::move(from)) {}
+    [[nodiscard]] bool await_ready() const { return from_.ready(); }
+    void await_suspend(std::coroutine_handle<> caller) {
+        const auto [core, task] = future_access::task_of(from_);
+        watch(*core, task, [caller] { caller.resume(); });
+    }
+    T await_resume() {
+#ifdef __cpp_exceptions
+        return from_.get();
+#else
+        return std::move(from_.result()).value();
+#endif
+    }
+
+  private:
+    future<T> from_;
+};
+
+}  // namespace detail
+
+template <class T>
+template <class Callback>
+void future<T>::on_ready(Callback callback) {
+    detail::pool_core& core = checked();
+    const detail::ticket task = task_;
+    if constexpr (std::is_invocable_v<Callback&>) {
+        detail::watch(core, task, std::move(callback));
+    } else {
+        // std::function copies, a future doesn't.
+        auto own = std::make_shared<future>(std::move(*this));
+        detail::watch(core, task, [own, callback = std::move(callback)]() mutable {
+            if constexpr (std::is_invocable_v<Callback&, future>) {
+                callback(std::move(*own));
+            } else if constexpr (std::is_invocable_v<Callback&, future&>) {
+                callback(*own);
+            } else {
+                static_assert(std::is_invocable_v<Callback&, expected<T>>,
+                              "prefork: a callback takes nothing, the future, or an expected<T>");
+                callback(own->result());
+            }
+        });
+    }
+}
+
+template <class T>
+auto future<T>::operator co_await() && {
+    return detail::awaiter<T>{std::move(*this)};
+}
 
 }  // namespace prefork

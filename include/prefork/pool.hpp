@@ -6,6 +6,7 @@
 #include <optional>
 #include <ranges>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -74,12 +75,20 @@ struct pool_options {
     std::vector<int> keep_fds = {};
     /// Shown by ps, and in errors.
     std::string name = "prefork";
+    /// What this_task::seed() is made of.
+    std::uint64_t seed = 0;
 };
 
 /// Options for one call; what is unset is the pool's.
 struct task_options {
+    /// Run time, from the start of each attempt.
     std::optional<std::chrono::nanoseconds> timeout = std::nullopt;
+    /// Queueing and all attempts included: what has not started by then never starts
+    /// (task_expired), what still runs is ended (task_timeout). Unset: none.
+    std::optional<std::chrono::steady_clock::time_point> deadline = std::nullopt;
     std::optional<unsigned> retries = std::nullopt;
+    /// What the task is, for people: in errors, log lines, ps and statistics. At most 200 bytes.
+    std::optional<std::string_view> label = std::nullopt;
 };
 
 /// A cheap view of a pool with options and a codec of its own; valid as long as the pool.
@@ -100,9 +109,24 @@ class basic_view {
     /// there and then. Cost: one encode, at most one futex wake.
     template <class Fn, class... Args>
     future<detail::result_of<Fn, Args...>> submit(Fn&& fn, Args&&... arguments) {
-        using parameters = typename detail::signature<std::decay_t<Fn>>::parameters;
+        using parameters = detail::parameters_of<std::decay_t<Fn>>;
         return submit_as(typename detail::wire_types<parameters, Args...>::type{},
                          std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+
+    /// As submit(), but never waits: nothing when there is no room now. What else goes wrong is the
+    /// future's result.
+    template <class Fn, class... Args>
+    auto try_submit(Fn&& fn, Args&&... arguments)
+        -> std::optional<future<detail::result_of<Fn, Args...>>> {
+        using parameters = detail::parameters_of<std::decay_t<Fn>>;
+        return try_submit_as(typename detail::wire_types<parameters, Args...>::type{},
+                             std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+    /// As submit(), for a task whose result nobody wants. drain() and shutdown() wait for it too.
+    template <class Fn, class... Args>
+    void detach(Fn&& fn, Args&&... arguments) {
+        static_cast<void>(submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
     }
 
     /// The same pool, with other options for one call.
@@ -120,20 +144,32 @@ class basic_view {
     template <class... Ws, class Fn, class... Args>
     auto submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
         using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
+        const auto made = with_call<result, Ws...>(
+            fn, [this](const detail::call& what) { return detail::submit(*core_, what, options_); },
+            detail::as_wire<Ws>(std::forward<Args>(arguments))...);
+        return future<result>{*core_, made, &decode<result>};
+    }
+    template <class... Ws, class Fn, class... Args>
+    auto try_submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+        using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
+        const auto made = with_call<result, Ws...>(
+            fn,
+            [this](const detail::call& what) { return detail::try_submit(*core_, what, options_); },
+            detail::as_wire<Ws>(std::forward<Args>(arguments))...);
+        return made ? std::optional{future<result>{*core_, *made, &decode<result>}} : std::nullopt;
+    }
+
+    template <class Result, class... Ws, class Fn, class Send>
+    static auto with_call(const Fn& fn, Send send, const Ws&... values) {
         detail::check_callable<Fn>();
-        detail::check_result<result>();
-        const auto send = [&](const Ws&... values) {
-            const detail::call_encoder<Codec, Fn, Ws...> encoder{fn, values...};
-            using encoder_type = detail::call_encoder<Codec, Fn, Ws...>;
-            const detail::call what{&detail::invoke<Codec, Fn, Ws...>, encoder.size(), &encoder,
-                                    [](const void* from, std::byte* to) {
-                                        static_cast<const encoder_type*>(from)->write(to);
-                                    },
-                                    detail::code_of(fn)};
-            return detail::submit(*core_, what, options_);
-        };
-        return future<result>{*core_, send(detail::as_wire<Ws>(std::forward<Args>(arguments))...),
-                              &decode<result>};
+        detail::check_result<Result>();
+        using encoder_type = detail::call_encoder<Codec, Fn, Ws...>;
+        const encoder_type encoder{fn, values...};
+        return send(detail::call{&detail::invoke<Codec, Fn, Ws...>, encoder.size(), &encoder,
+                                 [](const void* from, std::byte* to) {
+                                     static_cast<const encoder_type*>(from)->write(to);
+                                 },
+                                 detail::code_of(fn)});
     }
 
     template <class T>
@@ -170,6 +206,14 @@ class PREFORK_EXPORT pool {
     auto submit(Fn&& fn, Args&&... arguments) {
         return view().submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
+    template <class Fn, class... Args>
+    auto try_submit(Fn&& fn, Args&&... arguments) {
+        return view().try_submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+    template <class Fn, class... Args>
+    void detach(Fn&& fn, Args&&... arguments) {
+        view().detach(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
+    }
     template <std::ranges::input_range Range, class Fn>
     auto map(Range&& inputs, Fn fn) {
         return view().map(std::forward<Range>(inputs), fn);
@@ -196,6 +240,15 @@ class PREFORK_EXPORT pool {
     /// Takes no more tasks (pool_closed), waits for those there are, at most `bound`; then ends
     /// what is left (cancelled) and all workers. True when nothing had to be ended.
     bool shutdown(std::chrono::nanoseconds bound);
+
+    /// Calls, here and now, what future::on_ready() was given for tasks that have ended, and
+    /// resumes the coroutines that wait for them; never blocks. True when nothing is outstanding:
+    /// every task has ended, and every callback was called. What a callback throws comes out of it;
+    /// the others are called by the next poll().
+    bool poll();
+    /// Readable when poll() has something to do: for epoll and everything built on it. The pool's
+    /// own, to be watched and not to be read, written or closed.
+    [[nodiscard]] int event_fd() const noexcept;
 
     [[nodiscard]] pool_stats stats() const;
     /// False while workers can't be replaced or die faster than they are.

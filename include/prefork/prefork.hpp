@@ -5,6 +5,7 @@
 
 #include "prefork/codec.hpp"
 #include "prefork/error.hpp"
+#include "prefork/expected.hpp"
 #include "prefork/future.hpp"
 #include "prefork/gate.hpp"
 #include "prefork/pool.hpp"
@@ -12,6 +13,7 @@
 #include "prefork/shared_array.hpp"
 #include "prefork/stats.hpp"
 #include "prefork/task_group.hpp"
+#include "prefork/when.hpp"
 #include "prefork/worker.hpp"
 
 #if __has_include(<msgpack.hpp>)

@@ -31,7 +31,8 @@ struct pool_stats {
     std::uint64_t inlined = 0;    ///< run in the caller
     std::uint64_t retried = 0;
     std::uint64_t lost_workers = 0;  ///< died by themselves, or for a timeout or a limit
-    std::uint64_t timeouts = 0;
+    std::uint64_t timeouts = 0;      ///< ran too long, or past their deadline
+    std::uint64_t expired = 0;       ///< never started, because their deadline had passed
     duration_stats run_time;
     duration_stats queue_time;          ///< from submit() to the start
     double rate = 0;                    ///< tasks run by workers a second, since construction

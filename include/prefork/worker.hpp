@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -20,8 +21,23 @@ namespace this_worker {
 /// the host, where tasks run inline.
 [[nodiscard]] PREFORK_EXPORT unsigned index() noexcept;
 [[nodiscard]] PREFORK_EXPORT pid_t pid() noexcept;
+/// The running task is wanted to end: it was cancelled, its time is over, or the pool ends. Its
+/// worker is killed when the pool's `grace` is over. A task whose first parameter is an
+/// std::stop_token is given the same as a token. Always false inline. Cost: two loads.
+[[nodiscard]] PREFORK_EXPORT bool stop_requested() noexcept;
+/// Prolongs the running task's `timeout`; sums up; a deadline stays. Nothing inline.
+PREFORK_EXPORT void extend(std::chrono::nanoseconds by) noexcept;
 
 }  // namespace this_worker
+
+/// What a task may ask of itself.
+namespace this_task {
+
+/// 64 bits made of the pool's `seed` and the task's number among its submissions (in a map, of the
+/// item's): the same inline, on one worker, on many, and on a retry. 0 outside of a task.
+[[nodiscard]] PREFORK_EXPORT std::uint64_t seed() noexcept;
+
+}  // namespace this_task
 
 namespace detail {
 

@@ -1,5 +1,6 @@
 #include "prefork/error.hpp"
 
+#include <mutex>
 #include <utility>
 
 namespace prefork {
@@ -29,7 +30,22 @@ task_error::task_error(std::string type_name, const std::string& what)
 worker_lost::worker_lost(const std::string& what, loss details)
     : error(what), details_(std::make_shared<const loss>(std::move(details))) {}
 
-task_timeout::task_timeout(const std::string& what, std::string stack_trace)
-    : error(what), stack_trace_(std::make_shared<const std::string>(std::move(stack_trace))) {}
+struct task_timeout::trace {
+    std::function<std::string()> make;
+    std::once_flag once;
+    std::string text;
+};
+
+task_timeout::task_timeout(const std::string& what, std::function<std::string()> stack_trace)
+    : error(what), trace_(std::make_shared<trace>()) {
+    trace_->make = std::move(stack_trace);
+}
+
+const std::string& task_timeout::stack_trace() const {
+    std::call_once(trace_->once, [this] {
+        if (trace_->make) trace_->text = trace_->make();
+    });
+    return trace_->text;
+}
 
 }  // namespace prefork

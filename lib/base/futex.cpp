@@ -4,23 +4,66 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <ctime>
 
+#include "base/fail_point.hpp"
+
 namespace prefork::base {
 
+namespace {
+
+timespec on_monotonic_clock(time_point deadline) noexcept {
+    if (deadline == never) return {};
+    const auto since_boot =
+        std::chrono::duration_cast<nanoseconds>(deadline.time_since_epoch()).count();
+    return {static_cast<time_t>(since_boot / 1'000'000'000),
+            static_cast<long>(since_boot % 1'000'000'000)};
+}
+
+// <linux/futex.h> of Linux 5.16, for older headers.
+struct waitv_entry {
+    std::uint64_t value;
+    std::uint64_t address;
+    std::uint32_t flags;
+    std::uint32_t reserved;
+};
+constexpr std::uint32_t size_32_bits = 2;
+constexpr long sys_futex_waitv = 449;
+constexpr std::size_t most_words = 128;
+
+}  // namespace
+
 futex_result futex_wait(const void* word, std::uint32_t expected, time_point deadline) noexcept {
-    timespec until{};
-    if (deadline != never) {
-        const auto since_boot =
-            std::chrono::duration_cast<nanoseconds>(deadline.time_since_epoch()).count();
-        until.tv_sec = static_cast<time_t>(since_boot / 1'000'000'000);
-        until.tv_nsec = static_cast<long>(since_boot % 1'000'000'000);
-    }
+    const timespec until = on_monotonic_clock(deadline);
     // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time; plain FUTEX_WAIT a relative one.
     const long r = ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
                              deadline == never ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
     if (r == 0 || errno == EINTR) return futex_result::woken;
+    return errno == ETIMEDOUT ? futex_result::timed_out : futex_result::changed;
+}
+
+futex_result futex_wait_any(std::span<const futex_word> words, time_point deadline) noexcept {
+    std::array<waitv_entry, most_words> entries{};
+    const std::size_t count = std::min(words.size(), most_words);
+    for (std::size_t i = 0; i < count; ++i) {
+        entries[i] = {words[i].expected, reinterpret_cast<std::uint64_t>(words[i].word),
+                      size_32_bits, 0};
+    }
+    const timespec until = on_monotonic_clock(deadline);
+    const bool refused = fail_point::hit("futex.waitv") != 0;
+    const long r = refused ? -1
+                           : ::syscall(sys_futex_waitv, entries.data(), count, 0,
+                                       deadline == never ? nullptr : &until, CLOCK_MONOTONIC);
+    if (r >= 0) return futex_result::woken;
+    // Refused by a sandbox (EPERM), unknown to the kernel, or more words than it takes.
+    if (refused || errno == ENOSYS || errno == EPERM || words.size() > most_words) {
+        return futex_wait(words[0].word, words[0].expected,
+                          std::min(deadline, monotonic::now() + std::chrono::milliseconds(1)));
+    }
+    if (errno == EINTR) return futex_result::woken;
     return errno == ETIMEDOUT ? futex_result::timed_out : futex_result::changed;
 }
 

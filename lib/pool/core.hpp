@@ -3,9 +3,12 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -43,6 +46,7 @@ struct tallies {
     std::uint64_t retried = 0;
     std::uint64_t lost_workers = 0;
     std::uint64_t timeouts = 0;
+    std::uint64_t expired = 0;
 };
 
 /// No wait of the host is longer than this without a look at the truth: a worker that writes over a
@@ -53,6 +57,14 @@ inline constexpr std::chrono::milliseconds longest_sleep{100};
 /// this long.
 inline constexpr std::uint64_t most_kept_idle = std::uint64_t{16} << 20;
 inline constexpr std::chrono::milliseconds idle_before_trim{1000};
+
+/// " 'GET /users'", to come after "task 7"; nothing for a task without a label.
+[[nodiscard]] inline std::string labelled(const std::shared_ptr<const std::string>& label) {
+    std::string text;
+    if (label != nullptr) text.append(" '").append(*label).append("'");
+    return text;
+}
+[[nodiscard]] std::exception_ptr expired(const std::shared_ptr<const std::string>& label);
 
 class pool_core {
   public:
@@ -65,10 +77,12 @@ class pool_core {
 
     // ---- submit.cpp, inline_run.cpp
     ticket submit(const call& what, const call_options& how);
+    [[nodiscard]] std::optional<ticket> try_submit(const call& what, call_options how) noexcept;
 
     // ---- gather.cpp
     [[nodiscard]] bool is_ready(ticket task);
     [[nodiscard]] bool wait(ticket task, base::time_point deadline);
+    [[nodiscard]] bool wait(ticket task, base::time_point deadline, const std::stop_token& stop);
     [[nodiscard]] outcome take(ticket task);
     void abandon(ticket task) noexcept;
     void pin(unsigned seat) noexcept;
@@ -81,6 +95,13 @@ class pool_core {
     [[nodiscard]] memory::block allocate_array(std::size_t bytes);
     /// Takes no lock of the pool, so that the last reference may be dropped anywhere.
     void release_argument(const memory::block& block) noexcept;
+
+    // ---- notify.cpp
+    void watch(ticket task, std::function<void()> callback);
+    bool poll();
+    [[nodiscard]] int event_fd() const noexcept { return event_fd_.get(); }
+    [[nodiscard]] static std::optional<std::size_t> wait_any(std::span<const pool_task> tasks,
+                                                             base::time_point deadline);
 
     // ---- settle.cpp
     bool cancel(ticket task);
@@ -118,11 +139,15 @@ class pool_core {
     // ---- submit.cpp
     void check_open() const;
     void check_function(const call& what);
+    void check_label(const call_options& how) const;
+    [[nodiscard]] std::optional<std::uint64_t> find_room(lock& held, const call& what,
+                                                         const call_options& how,
+                                                         memory::block& arguments);
     [[nodiscard]] memory::block allocate_arguments(lock& held, std::size_t bytes,
                                                    overflow when_full);
     void bury();
     void ask_workers_to_trim(lock& held);
-    [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held);
+    [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held, overflow when_full);
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
     void publish(std::uint64_t position, const call& what, const call_options& how,
@@ -131,7 +156,9 @@ class pool_core {
     [[nodiscard]] bool note_timeout(std::chrono::nanoseconds timeout);
 
     // ---- inline_run.cpp
-    [[nodiscard]] ticket run_inline(const call& what);
+    [[nodiscard]] ticket run_inline(const call& what, const call_options& how);
+    [[nodiscard]] ticket keep_outcome(outcome&& result);
+    [[nodiscard]] std::uint64_t take_numbers(std::uint64_t count);
 
     // ---- gather.cpp
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
@@ -154,8 +181,16 @@ class pool_core {
     void end_quarantine();
     void wait_for_oldest(lock& held);
     [[nodiscard]] bool spin_for(ticket task);
-    [[nodiscard]] bool sleep_for(ticket task, base::time_point deadline);
+    [[nodiscard]] bool sleep_for(ticket task, base::time_point deadline,
+                                 const std::stop_token* stop);
+    void stop_waiting(ticket task) noexcept;
     void reference_dropped(lock& held) noexcept;
+
+    // ---- notify.cpp
+    [[nodiscard]] bool request_notice(ticket task);
+    void signal_event() noexcept;
+    [[nodiscard]] bool all_ended();
+    void run_last_callbacks() noexcept;
 
     // ---- settle.cpp, all with the mutex held
     void settle_death(process::worker_entry& worker, const process::death& how);
@@ -177,6 +212,10 @@ class pool_core {
     void handle(process::received&& got);
     void worker_ended(unsigned seat, const process::death& how);
     void look_at_tasks(base::time_point now);
+    void look_at_worker(process::worker_entry& worker, base::time_point now);
+    void look_at_deadlines(base::time_point now);
+    void give_up_late(task_record& record, process::worker_entry& worker, base::time_point now);
+    void look_at_trace(process::worker_entry& worker, base::time_point now);
     void look_at_memory(base::time_point now);
     void start_due_workers(base::time_point now);
     void server_ended();
@@ -212,6 +251,16 @@ class pool_core {
     std::atomic<std::uint64_t> blocks_out_{0};              ///< outcomes that hold a block
     std::vector<std::atomic<std::uint64_t>> held_results_;  ///< the same, by seat
     unsigned room_waiters_ = 0;
+    std::uint64_t next_number_ = 0;
+    std::uint64_t oldest_unended_ = 0;  ///< every task before it has ended: poll()
+    struct watched_task {
+        ticket task;
+        std::function<void()> callback;
+    };
+    std::vector<watched_task> watches_;  ///< in the order of watch()
+    base::unique_fd event_fd_;
+    base::time_point next_due_ = base::never;  ///< no deadline lies before it
+    base::time_point planned_look_{};          ///< when the monitor wakes by itself
     std::uint64_t timed_tasks_ = 0;
     std::chrono::nanoseconds shortest_timeout_ = std::chrono::nanoseconds::max();
     /// To the newest task, and whether the last wait was short: hints for whether to spin for the

@@ -53,12 +53,29 @@ bool pool_core::wait(ticket task, base::time_point deadline) {
     require_host_for(task);
     if (is_ready(task)) return true;
     const std::uint64_t began = base::ticks();
-    const bool ended = spin_for(task) || sleep_for(task, deadline);
+    const bool ended = spin_for(task) || sleep_for(task, deadline, nullptr);
     short_wait_.store(base::ticks() - began <= spin_ticks_, std::memory_order_relaxed);
     return ended;
 }
 
-bool pool_core::sleep_for(ticket task, base::time_point deadline) {
+bool pool_core::wait(ticket task, base::time_point deadline, const std::stop_token& stop) {
+    require_host_for(task);
+    if (is_ready(task)) return true;
+    const std::stop_callback wake{stop, [this, task] { stop_waiting(task); }};
+    return sleep_for(task, deadline, &stop);
+}
+
+// The waiter sets `waited`, looks at its stop token, and sleeps on the word as it was then; the
+// token says stop before this clears `waited`. So the waiter sees either the one or the other.
+void pool_core::stop_waiting(ticket task) noexcept {
+    ring::slot_word word = ring_->word(task.position);
+    while (ring::distance(task.position, word.seq()) == 0 && word.waited() &&
+           !ring_->change(task.position, word, word.with_waited(false))) {
+    }
+    base::futex_wake(ring_->at(task.position).futex(), 1 << 20);
+}
+
+bool pool_core::sleep_for(ticket task, base::time_point deadline, const std::stop_token* stop) {
     ring::slot& slot = ring_->at(task.position);
     while (!is_ready(task)) {
         const base::time_point now = base::monotonic::now();
@@ -66,6 +83,7 @@ bool pool_core::sleep_for(ticket task, base::time_point deadline) {
         ring::slot_word word = ring_->word(task.position);
         if (is_ready(task)) return true;
         if (!word.waited() && !ring_->change(task.position, word, word.with_waited(true))) continue;
+        if (stop != nullptr && stop->stop_requested()) return false;
         base::futex_wait(slot.futex(), word.with_waited(true).low_half(),
                          std::min(deadline, now + longest_sleep));
     }
@@ -123,13 +141,15 @@ std::exception_ptr not_a_result(const task_record& record, const char* why) {
 
 void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
     const ring::slot& slot = ring_->at(record.position);
-    const auto [size, kind, refers] =
+    const auto description =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));
     // Blocks that the result names stay while it isn't decoded, even if their worker dies
     // meanwhile.
-    if (refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
+    if (description.refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
         hold_seat(word.owner() - 1, into);
     }
+    const std::uint64_t size = description.size;
+    const ring::payload_kind kind = description.kind;
     switch (kind) {
         case ring::payload_kind::inlined:
         case ring::payload_kind::exception:
@@ -145,6 +165,10 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
             into.failure_ = read_block(record, word, size, into);
             if (into.failure_) return;
             break;
+        case ring::payload_kind::expired:
+            into.failure_ = expired(record.label);
+            ++tallies_.expired;
+            return;
         case ring::payload_kind::no_memory:
             into.failure_ = std::make_exception_ptr(payload_too_large(
                 "result of task " + std::to_string(record.position) + ": no room for " +
@@ -192,10 +216,10 @@ bool pool_core::may_be_written(ring::slot_word word) {
         return false;
     const process::worker_entry& worker = roster_.at(owner - 1);
     // Condemned for another run since: then it had left this one.
-    if (!ring::same_attempt(worker.condemned_for, word)) return false;
+    if (!ring::same_run(worker.condemned_for, word)) return false;
     const process::journal& notes = control_->journal_of(owner - 1);
     const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
-    return left.bits() == 0 || !ring::same_attempt(left, word);
+    return !ring::same_run(left, word);
 }
 
 void pool_core::free_record(task_record& record, ring::slot_word word) {
@@ -208,6 +232,7 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
     record.arguments = {};
     record.attachments.clear();
     record.failure = nullptr;
+    record.label = nullptr;
     record.in_use = false;
     record.quarantined = false;
     if (record.timeout.count() > 0 && --timed_tasks_ == 0) {

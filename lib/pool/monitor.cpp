@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
+#include "process/crash_report.hpp"
 #include "process/memory_use.hpp"
 
 // The host's one thread: it sleeps until a worker dies, a deadline passes or somebody writes to
@@ -56,6 +58,7 @@ void pool_core::run_monitor() {
         pollfd watched[] = {{wake_fd_.get(), POLLIN, 0},
                             {server_ ? server_->socket() : -1, POLLIN, 0},
                             {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+        planned_look_ = next;
         held.unlock();
         timespec bound{};
         if (next != base::never) {
@@ -69,6 +72,7 @@ void pool_core::run_monitor() {
             static_cast<void>(::read(wake_fd_.get(), &drained, sizeof drained));
         }
         held.lock();
+        planned_look_ = {};  // it looks now, so there is no need to wake it
         while (server_) {
             auto message = server_->receive();
             if (!message) break;
@@ -116,6 +120,8 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
     const bool useful = in_peace || notes.counts.count.load(std::memory_order_relaxed) > 0;
     report_.retire(notes.counts);
+    worker.trace_until = {};
+    look_at_trace(worker, base::monotonic::now());
     roster_.ended(seat, base::monotonic::now(), useful);
     settle_death(worker, how);
     if (was_running && !in_peace) ++tallies_.lost_workers;
@@ -171,39 +177,104 @@ void pool_core::reset_seat(unsigned seat) {
 void pool_core::look_at_tasks(base::time_point now) {
     next_deadline_ = base::never;
     if (timed_tasks_ > 0) next_deadline_ = base::deadline_after(now, shortest_timeout_);
-    const std::uint64_t ticks = base::ticks();
-    const double scale = scale_.ns_per_tick();
+    if (now >= next_due_) look_at_deadlines(now);
+    next_deadline_ = std::min(next_deadline_, next_due_);
     for (process::worker_entry& each : roster_.all()) {
-        if (!roster_.is_alive(each.seat)) continue;
-        if (each.kill_at <= now) finish_condemned(each);
-        next_deadline_ = std::min(next_deadline_, each.kill_at);
-        if (timed_tasks_ == 0) continue;
-        const process::journal& notes = control_->journal_of(each.seat);
-        const ring::slot_word running{notes.running.load(std::memory_order_acquire)};
-        if (running.bits() == 0) continue;
-        task_record& record = record_at(running.seq());
-        const ring::slot_word word = ring_->word(record.position);
-        if (!record.in_use || record.timeout.count() == 0 || !ring::same_attempt(word, running) ||
-            word.state() != ring::state::claimed) {
-            continue;
-        }
-        const auto ran = std::chrono::nanoseconds(static_cast<std::int64_t>(
-            static_cast<double>(ticks - notes.started.load(std::memory_order_relaxed)) * scale));
-        if (ran < record.timeout) {
-            next_deadline_ = std::min(next_deadline_, now + (record.timeout - ran));
-            continue;
-        }
-        const auto ms = std::chrono::duration<double, std::milli>(record.timeout).count();
-        char text[96];
-        std::snprintf(text, sizeof text, "task %llu ran for longer than its timeout of %g ms",
-                      static_cast<unsigned long long>(record.position), ms);
-        if (give_up(record, ring::state::timed_out, std::make_exception_ptr(task_timeout(text)),
-                    killer::timeout)) {
-            ++tallies_.timeouts;
-            next_deadline_ = std::min(next_deadline_, each.kill_at);
-        }
+        if (roster_.is_alive(each.seat)) look_at_worker(each, now);
     }
     end_quarantine();
+}
+
+// What waits past its deadline never starts. (A worker that claims it at this moment looks at the
+// clock too.) What runs is the business of look_at_worker().
+void pool_core::look_at_deadlines(base::time_point now) {
+    constexpr std::chrono::milliseconds claim_time{1};
+    next_due_ = base::never;
+    for (task_record& record : records_) {
+        if (!record.in_use || record.quarantined || record.deadline == base::never) continue;
+        ring::slot_word word = ring_->word(record.position);
+        while (record.deadline <= now && word.state() == ring::state::ready) {
+            if (end_task(record, word, ring::state::timed_out, expired(record.label))) {
+                ++tallies_.expired;
+                word = ring_->word(record.position);
+            }
+        }
+        if (word.is_terminal()) continue;
+        // What was claimed a moment ago may begin all the same: looked at again.
+        next_due_ = std::min(next_due_, std::max(record.deadline, now + claim_time));
+    }
+}
+
+void pool_core::look_at_worker(process::worker_entry& worker, base::time_point now) {
+    if (worker.kill_at <= now) finish_condemned(worker);
+    look_at_trace(worker, now);
+    next_deadline_ = std::min(next_deadline_, worker.kill_at);
+    const process::journal& notes = control_->journal_of(worker.seat);
+    const ring::slot_word running{notes.running.load(std::memory_order_acquire)};
+    if (running.bits() == 0) return;
+    task_record& record = record_at(running.seq());
+    const ring::slot_word word = ring_->word(record.position);
+    if (!record.in_use || !ring::same_run(word, running) || word.state() != ring::state::claimed) {
+        return;
+    }
+    base::time_point end = record.deadline;
+    if (record.timeout.count() > 0) {
+        const auto ran = std::chrono::nanoseconds(static_cast<std::int64_t>(
+            static_cast<double>(base::ticks() - notes.started.load(std::memory_order_relaxed)) *
+            scale_.ns_per_tick()));
+        // Believed as it is: whoever can prolong its own time has no need to lie.
+        const base::nanoseconds prolonged{notes.extended.load(std::memory_order_relaxed)};
+        end = std::min(end, base::deadline_after(now, record.timeout - ran + prolonged));
+    }
+    if (now < end) {
+        next_deadline_ = std::min(next_deadline_, end);
+        return;
+    }
+    give_up_late(record, worker, now);
+}
+
+// The caller has its answer at once. Then the worker is asked where it is; when it has said so, or
+// didn't, it is asked to stop; then comes the grace, and the kill.
+void pool_core::give_up_late(task_record& record, process::worker_entry& worker,
+                             base::time_point now) {
+    constexpr std::chrono::milliseconds longest_trace{10};
+    char why[96];
+    if (record.deadline <= now) {
+        std::snprintf(why, sizeof why, " ran past its deadline");
+    } else {
+        std::snprintf(why, sizeof why, " ran for longer than its timeout of %g ms",
+                      std::chrono::duration<double, std::milli>(record.timeout).count());
+    }
+    const auto trace = std::make_shared<process::pending_trace>();
+    const auto failure = std::make_exception_ptr(
+        task_timeout("task " + std::to_string(record.position) + labelled(record.label) + why,
+                     [trace] { return trace->text(); }));
+    ring::slot_word word = ring_->word(record.position);
+    while (word.state() == ring::state::claimed) {
+        if (!end_task(record, word, ring::state::timed_out, failure)) continue;
+        ++tallies_.timeouts;
+        worker.condemned_for = word;
+        worker.condemned_by = killer::timeout;
+        worker.trace = trace;
+        worker.trace_until = now + longest_trace;
+        base::pidfd_send_signal(worker.pidfd.get(), process::trace_signal);
+        look_at_trace(worker, now);
+        return;
+    }
+    trace->settle(std::nullopt);
+}
+
+void pool_core::look_at_trace(process::worker_entry& worker, base::time_point now) {
+    constexpr std::chrono::microseconds poll_interval{100};
+    if (!worker.trace) return;
+    auto answer = process::read_trace(control_->crash_of(worker.seat), worker.condemned_for);
+    if (!answer && now < worker.trace_until) {
+        next_deadline_ = std::min(next_deadline_, now + poll_interval);
+        return;
+    }
+    std::exchange(worker.trace, nullptr)->settle(std::move(answer));
+    condemn(worker, worker.condemned_for, worker.condemned_by);
+    next_deadline_ = std::min(next_deadline_, worker.kill_at);
 }
 
 void pool_core::look_at_memory(base::time_point now) {

@@ -123,6 +123,7 @@ void pool_core::start() {
     // Twice a hand-over by way of the kernel (4–5 µs, design.md §3, measured here too), and some.
     constexpr double waiter_spin_ns = 20'000;
     spin_ticks_ = static_cast<std::uint64_t>(waiter_spin_ns / scale_.ns_per_tick());
+    event_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     functions_.emplace();
     make_server();
@@ -165,6 +166,7 @@ void pool_core::make_server() {
     how.name = options_.name;
     how.keep_fds = options_.keep_fds;
     how.keep_fds.push_back(region_->fd());
+    how.keep_fds.push_back(event_fd_.get());
     how.prepare = [this, cpus = gate::process_affinity()] {
         gate::set_affinity(cpus);
         // A guard against our own bugs: where it can't be had, the server writes nothing either.
@@ -179,7 +181,8 @@ int pool_core::run_worker(process::worker_start start) {
         process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
         return 1;
     }
-    process::watch_crashes(control_->crash_of(start.seat));
+    process::watch_crashes(control_->crash_of(start.seat),
+                           control_->journal_of(start.seat).running);
     if (start.index == options_.workers) {
         process::name_process(options_.name, "spare");
         const auto index = process::await_turn(*control_, start.seat);
@@ -194,6 +197,9 @@ int pool_core::run_worker(process::worker_start start) {
     limit_inner_threads(threads);
     process::worker_loop_options how;
     how.seat = start.seat;
+    how.seed = options_.seed;
+    how.event_fd = event_fd_.get();
+    how.name = options_.name + "/" + std::to_string(start.index);
     // All CPUs but one may have a worker that looks for work; with more, the kernel would put a
     // spinner before whoever has the work.
     if (options_.idle == idle::spin) how.spin = std::chrono::hours(1);
@@ -267,7 +273,10 @@ void check_options(const call_options& how) {
 
 pool_core& core_of(pool& of) noexcept { return *of.core_; }
 call_options options_of(pool_core& core) noexcept {
-    return {core.options().timeout, core.options().retries, false};
+    call_options how;
+    how.timeout = core.options().timeout;
+    how.retries = core.options().retries;
+    return how;
 }
 unsigned workers_of(pool_core& core) noexcept { return core.options().workers; }
 bool gate_open(pool_core& core, const double* limit) { return core.gate_open(limit); }
@@ -279,6 +288,18 @@ bool wait(pool_core& core, ticket task, time_point deadline) { return core.wait(
 outcome take(pool_core& core, ticket task) { return core.take(task); }
 void abandon(pool_core& core, ticket task) noexcept { core.abandon(task); }
 bool cancel(pool_core& core, ticket task) { return core.cancel(task); }
+std::optional<ticket> try_submit(pool_core& core, const call& what, call_options how) noexcept {
+    return core.try_submit(what, std::move(how));
+}
+bool wait(pool_core& core, ticket task, time_point deadline, const std::stop_token& stop) {
+    return core.wait(task, deadline, stop);
+}
+std::optional<std::size_t> wait_any(std::span<const pool_task> tasks, time_point deadline) {
+    return pool_core::wait_any(tasks, deadline);
+}
+void watch(pool_core& core, ticket task, std::function<void()> callback) {
+    core.watch(task, std::move(callback));
+}
 
 void throw_wait_timeout(std::chrono::nanoseconds waited) {
     throw wait_timeout(
@@ -313,6 +334,8 @@ std::size_t pool::cancel_all() { return core_->cancel_waiting(); }
 std::size_t pool::kill_all() { return core_->kill_running(); }
 void pool::drain() { core_->drain(); }
 bool pool::shutdown(std::chrono::nanoseconds bound) { return core_->shutdown(bound); }
+bool pool::poll() { return core_->poll(); }
+int pool::event_fd() const noexcept { return core_->event_fd(); }
 pool_stats pool::stats() const { return core_->stats(); }
 bool pool::healthy() const { return core_->healthy(); }
 std::string pool::describe() const { return core_->describe(); }

@@ -41,6 +41,7 @@ pool_stats pool_core::stats() {
     all.retried = tallies_.retried;
     all.lost_workers = tallies_.lost_workers;
     all.timeouts = tallies_.timeouts;
+    all.expired = tallies_.expired;
     all.run_time =
         stats::durations(total.count, total.run_sum, total.run_min, total.run_max, scale);
     all.queue_time =

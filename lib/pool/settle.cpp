@@ -10,6 +10,7 @@
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
 #include "process/crash_report.hpp"
+#include "process/stop_watch.hpp"
 
 // What becomes of a task whose worker is gone or late, or that is given up. The host alone settles,
 // with its mutex held, and everything ends when the host ends: nothing here has to survive its own
@@ -25,6 +26,10 @@ bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state
     record.failure = failure;
     ++tallies_.failed;
     if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), 1);
+    if (word.watched()) {
+        ring_->announce();
+        signal_event();
+    }
     return true;
 }
 
@@ -93,6 +98,7 @@ std::size_t pool_core::kill_running() {
 // ---- one worker
 
 void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, killer by) {
+    process::request_stop(control_->journal_of(worker.seat), task);
     worker.condemned_for = task;
     worker.condemned_by = by;
     worker.kill_at = base::deadline_after(base::monotonic::now(), options_.grace);
@@ -102,13 +108,13 @@ void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, kil
 void pool_core::finish_condemned(process::worker_entry& worker) {
     process::journal& notes = control_->journal_of(worker.seat);
     const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
-    if (left.bits() != 0 && ring::same_attempt(left, worker.condemned_for)) {
+    if (ring::same_run(left, worker.condemned_for)) {
         worker.kill_at = base::never;  // it has left the task by itself
         return;
     }
     std::uint64_t running = notes.running.load(std::memory_order_acquire);
     const ring::slot_word now{running};
-    if (running == 0 || !ring::same_attempt(now, worker.condemned_for)) {
+    if (!ring::same_run(now, worker.condemned_for)) {
         // Claimed and about to begin, or about to say that it has left: it will be one of the two.
         worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
         return;
@@ -140,6 +146,7 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
         }
     }
     ring_->recover(owner, oldest_unclaimed());
+    signal_event();  // it may have died before it told
     end_quarantine();
     start_due_workers(base::monotonic::now());
     // Last, because reading symbols takes milliseconds.
@@ -152,7 +159,7 @@ bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
                               const process::worker_entry& worker) {
     const ring::slot_word running{
         control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
-    if (running.bits() != 0 && ring::same_attempt(running, word)) {
+    if (ring::same_run(running, word)) {
         ++record.lost_runs;
         if (record.retries_left == 0) return false;
         --record.retries_left;
@@ -181,8 +188,9 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     const std::string runs = std::to_string(record.lost_runs);
     const std::string what = "worker " + std::to_string(worker.index) +
                              " lost: " + process::describe_end(how.code, how.status, crash) +
-                             " (task " + std::to_string(record.position) + ", attempt " + runs +
-                             " of " + runs + ")";
+                             " (task " + std::to_string(record.position) + labelled(record.label) +
+                             ", attempt " + runs + " of " + runs + ")";
+    if (record.label) details.label = *record.label;
     const auto failure = details.killed_by == killer::memory_limit
                              ? std::make_exception_ptr(memory_exceeded(what, details))
                              : std::make_exception_ptr(worker_lost(what, details));

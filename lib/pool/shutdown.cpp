@@ -67,18 +67,29 @@ void pool_core::end_all_tasks() {
     }
 }
 
-// Workers leave by themselves, with their exit hooks, unless they are still in a task that was
-// given up or in a hook that doesn't end.
+// Workers leave by themselves, with their exit hooks. One that is still in a task that was given up
+// has its grace to end it; a hook that doesn't end is not waited for longer than `deadline`.
 void pool_core::wait_for_exits(base::time_point deadline) {
-    bool busy = false;
-    for (const process::worker_entry& each : roster_.all()) busy |= each.kill_at != base::never;
-    while (server_ && !busy && base::monotonic::now() < deadline) {
-        const bool any = std::any_of(roster_.all().begin(), roster_.all().end(),
-                                     [&](const auto& each) { return roster_.is_alive(each.seat); });
-        if (!any || base::pidfd_ended(server_->pidfd())) return;
+    lock held{mutex_};
+    while (server_ && !base::pidfd_ended(server_->pidfd())) {
+        const base::time_point now = base::monotonic::now();
+        base::time_point next = deadline;
+        bool any = false;
+        bool in_grace = false;
+        for (process::worker_entry& each : roster_.all()) {
+            if (!roster_.is_alive(each.seat)) continue;
+            any = true;
+            look_at_trace(each, now);
+            if (each.kill_at <= now) finish_condemned(each);
+            in_grace |= each.trace || each.kill_at != base::never;
+            next = std::min(next, each.kill_at);
+        }
+        if (!any || (now >= deadline && !in_grace)) return;
+        held.unlock();
         static_cast<void>(base::wait_readable(
-            server_->socket(), std::min(deadline, base::monotonic::now() + longest_sleep)));
-        lock held{mutex_};
+            server_->socket(),
+            std::min(std::max(next, now + std::chrono::milliseconds(1)), now + longest_sleep)));
+        held.lock();
         while (auto message = server_->receive()) handle(std::move(*message));
     }
 }
@@ -92,6 +103,7 @@ void pool_core::close(pool_core* core) noexcept {
     } catch (...) {
         // What remains ends with the fork server, in the core's destructor.
     }
+    core->run_last_callbacks();
     lock held{core->mutex_};
     for (task_record& each : core->records_) {
         each.attachments.clear();

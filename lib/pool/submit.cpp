@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/futex.hpp"
+#include "codec/label_prefix.hpp"
 #include "pool/core.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
@@ -11,11 +12,19 @@
 // From a call to a published slot, and what happens when there is no room.
 
 namespace prefork::detail {
+namespace {
+
+std::size_t label_size(const std::shared_ptr<const std::string>& label) {
+    return label != nullptr ? label_prefix{*label}.size() : 0;
+}
+
+}  // namespace
 
 ticket pool_core::submit(const call& what, const call_options& how) {
+    check_label(how);
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
     if (process::current_role() == process::role::worker || inline_only_ || how.here) {
-        return run_inline(what);
+        return run_inline(what, how);
     }
     host_mark_.require(options_.name);
     lock held{mutex_};
@@ -23,26 +32,59 @@ ticket pool_core::submit(const call& what, const call_options& how) {
     check_function(what);
     sweep_abandoned();
     memory::block arguments;
-    if (what.size > ring::inline_payload_bytes) {
-        arguments = allocate_arguments(held, what.size, options_.when_full);
-        if (!arguments) return held.unlock(), run_inline(what);
+    const auto position = find_room(held, what, how, arguments);
+    if (!position) return held.unlock(), run_inline(what, how);
+    publish(*position, what, how, arguments);
+    bool sooner = how.timeout.count() > 0 && note_timeout(how.timeout);
+    if (how.deadline < next_due_) {
+        next_due_ = how.deadline;
+        sooner |= how.deadline < planned_look_;
+    }
+    held.unlock();
+    if (sooner) wake_monitor();
+    return {*position};
+}
+
+std::optional<ticket> pool_core::try_submit(const call& what, call_options how) noexcept {
+    how.never_waits = true;
+    outcome failed;
+    try {
+        return submit(what, how);
+    } catch (const queue_full&) {
+        return std::nullopt;
+    } catch (...) {
+        failed.failure_ = std::current_exception();
+    }
+    return keep_outcome(std::move(failed));
+}
+
+void pool_core::check_label(const call_options& how) const {
+    if (!how.label || how.label->size() <= longest_label) return;
+    throw std::invalid_argument("prefork::task_options::label has " +
+                                std::to_string(how.label->size()) + " bytes: at most " +
+                                std::to_string(longest_label));
+}
+
+// A position, and memory for arguments that don't fit into the slot; nothing when the caller is to
+// run the task.
+std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
+                                                  const call_options& how,
+                                                  memory::block& arguments) {
+    const overflow when_full = how.never_waits ? overflow::fail : options_.when_full;
+    const std::size_t size = label_size(how.label) + what.size;
+    if (size > ring::inline_payload_bytes) {
+        arguments = allocate_arguments(held, size, when_full);
+        if (!arguments) return std::nullopt;
     }
     std::optional<std::uint64_t> position;
     try {
-        position = acquire_position(held);
-        if (position) publish(*position, what, how, arguments);
+        position = acquire_position(held, when_full);
     } catch (...) {
         if (arguments) arguments_->release(arguments);
         throw;
     }
-    if (!position) {
-        if (arguments) arguments_->release(arguments);
-        return held.unlock(), run_inline(what);
-    }
-    const bool first_timed = how.timeout.count() > 0 && note_timeout(how.timeout);
-    held.unlock();
-    if (first_timed) wake_monitor();
-    return {*position};
+    if (!position && arguments) arguments_->release(arguments);
+    return position;
 }
 
 void pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
@@ -50,6 +92,7 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     ring::slot& slot = ring_->at(position);
     task_record& record = record_at(position);
     const bool keep = how.retries > 0 && !arguments;
+    const std::size_t prefix = label_size(how.label);
     if (keep && !record.kept) record.kept = std::make_unique<kept_arguments>();
     // Nothing below throws.
     record.position = position;
@@ -58,14 +101,19 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.retries_left = how.retries;
     record.lost_runs = 0;
     record.function = reinterpret_cast<std::uint64_t>(what.function);
-    record.size = what.size;
+    record.size = prefix + what.size;
     record.timeout = how.timeout;
+    record.deadline = how.deadline;
+    record.label = how.label;
+    record.number = take_numbers(how.items);
     record.arguments = arguments;
     {
         const exchange sending{this, &record.attachments};
-        what.write(what.encoder, arguments ? arguments.data : slot.payload.data());
+        std::byte* const to = arguments ? arguments.data : slot.payload.data();
+        if (prefix != 0) label_prefix{*how.label}.write(to);
+        what.write(what.encoder, to + prefix);
     }
-    if (keep) std::memcpy(record.kept->data(), slot.payload.data(), what.size);
+    if (keep) std::memcpy(record.kept->data(), slot.payload.data(), record.size);
     fill_slot(record, slot);
     ++in_ring_;
     ++tallies_.submitted;
@@ -76,6 +124,8 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
 void pool_core::fill_slot(const task_record& record, ring::slot& slot) {
     slot.function = record.function;
     slot.submitted = base::ticks();
+    slot.number = record.number;
+    slot.due = record.deadline.time_since_epoch().count();
     auto kind = ring::payload_kind::inlined;
     if (record.arguments) {
         const std::uint64_t offset = region_->offset_of(record.arguments.data);
@@ -83,7 +133,11 @@ void pool_core::fill_slot(const task_record& record, ring::slot& slot) {
         kind = ring::payload_kind::block;
     }
     // Relaxed: the publication orders it.
-    slot.description.store(ring::description{record.size, kind}.pack(), std::memory_order_relaxed);
+    const ring::description arguments{.size = record.size,
+                                      .kind = kind,
+                                      .labelled = record.label != nullptr,
+                                      .timed = record.deadline != base::never};
+    slot.description.store(arguments.pack(), std::memory_order_relaxed);
 }
 
 void pool_core::check_function(const call& what) {
@@ -124,10 +178,10 @@ std::optional<std::uint64_t> pool_core::free_position() {
     return std::nullopt;
 }
 
-std::optional<std::uint64_t> pool_core::acquire_position(lock& held) {
+std::optional<std::uint64_t> pool_core::acquire_position(lock& held, overflow when_full) {
     for (;;) {
         if (const auto position = free_position()) return position;
-        switch (options_.when_full) {
+        switch (when_full) {
             case overflow::fail:
                 throw queue_full("pool '" + options_.name +
                                  "': " + std::to_string(options_.queue_limit) +

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "memory/arena.hpp"
 #include "prefork/detail/pool_core.hpp"
 #include "ring/slot.hpp"
@@ -29,6 +31,9 @@ struct task_record {
     std::uint64_t function = 0;
     std::uint64_t size = 0;
     std::chrono::nanoseconds timeout{0};
+    base::time_point deadline = base::never;
+    std::shared_ptr<const std::string> label;
+    std::uint64_t number = 0;  ///< among all submissions, inline ones included
     memory::block arguments;
     /// Inline arguments, for another run: the result of the lost one may lie over them.
     std::unique_ptr<kept_arguments> kept;

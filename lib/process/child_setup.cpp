@@ -33,6 +33,12 @@ void become_child(const worker_start& start, std::string_view pool_name,
     raise_oom_score();
 }
 
+void name_process(std::string_view whole) noexcept {
+    char name[16] = {};
+    whole.copy(name, sizeof name - 1);
+    ::prctl(PR_SET_NAME, name);
+}
+
 void name_process(std::string_view pool_name, std::string_view part) noexcept {
     char name[16];
     const auto room = static_cast<int>(sizeof name - 2 - part.size());

@@ -18,6 +18,8 @@ void become_child(const worker_start& start, std::string_view pool_name,
 
 /// As ps shows it: "<pool>/<part>", cut to the kernel's 15 bytes at the pool's name, never at the
 /// part.
+/// As ps shows it: the first 15 bytes count.
+void name_process(std::string_view name) noexcept;
 void name_process(std::string_view pool_name, std::string_view part) noexcept;
 
 /// Closes all descriptors above 2 that are not in `keep`.

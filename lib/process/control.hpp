@@ -35,6 +35,13 @@ struct alignas(128) journal {
     /// Written by the host, before it wakes the bed: whose place a spare takes, index + 1; 0 while
     /// it waits.
     std::atomic<std::uint64_t> turn;
+    /// Written by the host: the run that is asked to stop (its slot word).
+    std::atomic<std::uint64_t> stop_for;
+    /// Nanoseconds by which the running task prolonged its timeout; 0 for most.
+    std::atomic<std::int64_t> extended;
+    /// Counts requests to stop: the futex of the worker's stop_watch.
+    std::atomic<std::uint32_t> stops;
+    std::uint32_t unused;
 
     stats::counter counts;
 };

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -25,6 +26,7 @@ constexpr std::array watched_signals{SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, S
 
 // Of this worker. A handler gets nothing else to find them by.
 crash_record* own_record = nullptr;
+const std::atomic<std::uint64_t>* own_run = nullptr;
 pid_t owner = 0;
 std::atomic<pid_t> crashed_thread{0};
 std::atomic<int> crash_signal{0};
@@ -143,6 +145,20 @@ void on_crash(int signal, siginfo_t* info, void* context) {
     die_of(signal);
 }
 
+// The same walk in a task that goes on afterwards. If it interrupts something that the unwinder
+// waits for, the task hangs for good; but it was late, and is about to be killed for it.
+void on_trace(int, siginfo_t*, void* context) {
+    const std::uint64_t run = own_run->load(std::memory_order_relaxed);
+    if (::getpid() != owner || run == 0 || crashed_thread.load(std::memory_order_relaxed) != 0)
+        return;
+    const int kept_errno = errno;
+    own_record->frame_count.store(0, std::memory_order_relaxed);
+    walk state{*own_record, position_of(context).pc};
+    _Unwind_Backtrace(visit_frame, &state);
+    own_record->traced.store(run, std::memory_order_release);
+    errno = kept_errno;
+}
+
 // Never unmapped: it is needed until the last instruction. A page without access lies below it.
 void make_handler_stack() noexcept {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -160,8 +176,9 @@ void make_handler_stack() noexcept {
 
 }  // namespace
 
-void watch_crashes(crash_record& record) noexcept {
+void watch_crashes(crash_record& record, const std::atomic<std::uint64_t>& running) noexcept {
     own_record = &record;
+    own_run = &running;
     owner = ::getpid();
     record.pid.store(0, std::memory_order_relaxed);
     // The unwinder's own first-time work is done here and not in the handler.
@@ -174,6 +191,30 @@ void watch_crashes(crash_record& record) noexcept {
     // A fault inside the handler comes back to it, or, if it is the same signal, ends us as that.
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (const int signal : watched_signals) ::sigaction(signal, &action, nullptr);
+    action.sa_sigaction = on_trace;
+    action.sa_flags |= SA_RESTART;
+    ::sigaction(trace_signal, &action, nullptr);
+}
+
+namespace {
+
+void copy_frames(const crash_record& record, crash& to) {
+    const std::size_t count = std::min<std::size_t>(
+        record.frame_count.load(std::memory_order_acquire), crash_record::most_frames);
+    to.frames.reserve(count);
+    for (std::size_t i = 0; i < count; ++i) {
+        to.frames.push_back(record.frames[i].load(std::memory_order_relaxed));
+    }
+}
+
+}  // namespace
+
+std::optional<crash> read_trace(const crash_record& record, ring::slot_word run) {
+    const ring::slot_word traced{record.traced.load(std::memory_order_acquire)};
+    if (!ring::same_run(traced, run)) return std::nullopt;
+    crash copy;
+    copy_frames(record, copy);
+    return copy;
 }
 
 std::optional<crash> read_crash(const crash_record& record, pid_t pid) {
@@ -184,12 +225,7 @@ std::optional<crash> read_crash(const crash_record& record, pid_t pid) {
     copy.sender = record.sender.load(std::memory_order_relaxed);
     copy.address = record.address.load(std::memory_order_relaxed);
     if (copy.signal <= 0 || copy.signal >= NSIG) return std::nullopt;
-    const std::size_t count = std::min<std::size_t>(
-        record.frame_count.load(std::memory_order_acquire), crash_record::most_frames);
-    copy.frames.reserve(count);
-    for (std::size_t i = 0; i < count; ++i) {
-        copy.frames.push_back(record.frames[i].load(std::memory_order_relaxed));
-    }
+    copy_frames(record, copy);
     return copy;
 }
 
@@ -238,6 +274,8 @@ std::string symbolise(const crash& what) {
     std::string text;
     for (const std::uint64_t frame : what.frames) {
         const symbol found = known.at(frame);
+        // From here on it is the way from main() to any task.
+        if (found.function.rfind("prefork::process::worker_loop::call_task(", 0) == 0) break;
         if (!found.function.empty())
             text += found.function + " +" + hex(found.function_offset) + " ";
         text += found.object.empty() ? hex(frame) + " (no code)"

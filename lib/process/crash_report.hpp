@@ -2,12 +2,15 @@
 
 #include <sys/types.h>
 
+#include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "process/crash_record.hpp"
+#include "ring/slot_word.hpp"
 
 // The evidence of a crash: taken in the worker by a signal handler, read in the host.
 
@@ -18,10 +21,14 @@ namespace prefork::process {
 /// that the wait status is the true one. Runs on a stack of its own: a stack overflow is told too,
 /// in the thread that calls this. A trace that crashes or hangs itself is given up within a second.
 ///
-/// To get a trace of a worker that hangs, send it SIGABRT.
+/// On `trace_signal` the frames of the run in `running` (a journal word; 0: none) are noted, and
+/// the task goes on.
 ///
-/// Once a process; `record` must stay mapped. Handlers that the user installs later win.
-void watch_crashes(crash_record& record) noexcept;
+/// Once a process; both must stay mapped. Handlers that the user installs later win.
+void watch_crashes(crash_record& record, const std::atomic<std::uint64_t>& running) noexcept;
+
+/// Ignored by default, and sent by nobody but sockets with an owner (fcntl(2), F_SETOWN).
+inline constexpr int trace_signal = SIGURG;
 
 /// A private copy of a record, checked.
 struct crash {
@@ -35,9 +42,12 @@ struct crash {
 /// In the host, after the worker `pid` is dead. Nothing if that one left no record.
 [[nodiscard]] std::optional<crash> read_crash(const crash_record& record, pid_t pid);
 
+/// In the host, after a `trace_signal`: the trace of the run `run`, once it is there.
+[[nodiscard]] std::optional<crash> read_trace(const crash_record& record, ring::slot_word run);
+
 /// The stack trace, a line a frame, innermost first: "parse(char const*) +0x1f (program +0x11d9)".
-/// Workers are forks, so addresses mean the same here. Reads the symbol tables of the files that
-/// frames lie in: milliseconds.
+/// It ends where the library called the task. Workers are forks, so addresses mean the same here.
+/// Reads the symbol tables of the files that frames lie in: milliseconds.
 [[nodiscard]] std::string symbolise(const crash& what);
 
 /// One phrase for how a worker ended: "SIGSEGV at 0x10 in parse(char const*)", "SIGKILL", "exit

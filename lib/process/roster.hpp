@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <random>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/clock.hpp"
 #include "base/unique_fd.hpp"
 #include "prefork/error.hpp"
+#include "process/pending_trace.hpp"
 #include "ring/slot_word.hpp"
 
 // Which workers are, and which are due. A worker has an *index*, its number among the workers,
@@ -38,6 +40,9 @@ struct worker_entry {
     killer killed_by = killer::none;         ///< why we killed it, if we did
     base::time_point kill_at = base::never;  ///< the grace's end, with `condemned_for`
     killer condemned_by = killer::none;
+    /// Of the run that it is condemned for, while its answer is waited for; the grace begins then.
+    std::shared_ptr<pending_trace> trace;
+    base::time_point trace_until{};
     ring::slot_word condemned_for;  ///< the run that it must have left by then
 };
 

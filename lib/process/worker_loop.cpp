@@ -10,6 +10,10 @@
 #include "base/futex.hpp"
 #include "base/tick.hpp"
 #include "codec/exception_codec.hpp"
+#include "codec/label_prefix.hpp"
+#include "prefork/worker.hpp"
+#include "process/child_setup.hpp"
+#include "process/task_context.hpp"
 
 namespace prefork::process {
 namespace {
@@ -92,7 +96,8 @@ worker_loop::worker_loop(memory::region& shared, control words, ring::ring& task
       options_(options),
       results_(shared.results(options.seat), allowed, options.seat),
       claimer_(tasks, options.seat + 1),
-      journal_(&words.journal_of(options.seat)) {
+      journal_(&words.journal_of(options.seat)),
+      stops_(words.journal_of(options.seat)) {
     current_loop = this;
 }
 
@@ -161,35 +166,90 @@ void worker_loop::make_room() noexcept {
     base::futex_wake(&shared.room_made, 1 << 20);
 }
 
+std::stop_token worker_loop::stop_token() {
+    has_token_ = true;
+    return stops_.token(ring::slot_word{journal_->running.load(std::memory_order_relaxed)});
+}
+
+void worker_loop::extend(base::nanoseconds by) noexcept {
+    has_extended_ = true;
+    const std::int64_t before = journal_->extended.load(std::memory_order_relaxed);
+    journal_->extended.store(before + by.count(), std::memory_order_relaxed);
+}
+
+void worker_loop::set_label(std::string_view label) noexcept {
+    label_ = label;
+    name_process(label.empty() ? std::string_view{options_.name} : label);
+}
+
+bool worker_loop::commit(const ring::claimed_task& task) noexcept {
+    const ring::commit_result committed = ring_->commit(task.position, task.word);
+    if (committed == ring::commit_result::watched) {
+        const std::uint64_t one = 1;
+        static_cast<void>(!::write(options_.event_fd, &one, sizeof one));
+    }
+    return committed != ring::commit_result::refused;
+}
+
+// Its time came while it waited: it never starts.
+void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
+    sink.describe(ring::payload_kind::expired, 0);
+    journal_->counts.note(base::ticks() - ring_->at(task.position).submitted, 0, true);
+    static_cast<void>(commit(task));
+}
+
 void worker_loop::run_task(const ring::claimed_task& task) {
     base::fail_point::pass("worker.claimed");
     make_room();
     ring::slot& slot = ring_->at(task.position);
-    const std::uint64_t submitted = slot.submitted;
-    const auto call = reinterpret_cast<detail::invoker>(slot.function);
     const auto arguments =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));
-
+    refers_ = false;
+    sent_.clear();
+    slot_sink sink{*this, slot};
+    if (arguments.timed && base::monotonic::now().time_since_epoch().count() >= slot.due) {
+        return expire(task, sink);
+    }
     const std::byte* payload = slot.payload.data();
     if (arguments.kind == ring::payload_kind::block) {
         std::uint64_t offset = 0;
         std::memcpy(&offset, slot.payload.data(), sizeof offset);
         payload = region_->base() + offset;
     }
+    std::span<const std::byte> bytes{payload, static_cast<std::size_t>(arguments.size)};
+    if (arguments.labelled) {
+        const detail::label_prefix prefix{bytes};
+        bytes = bytes.subspan(prefix.size());
+        set_label(prefix.label());
+    }
+    trimmed_ = false;
+    call_task(task, slot, bytes, sink);
+    if (arguments.labelled) set_label({});
+    if (has_token_) {
+        stops_.end();
+        has_token_ = false;
+    }
+    if (has_extended_) {
+        journal_->extended.store(0, std::memory_order_relaxed);
+        has_extended_ = false;
+    }
+}
+
+void worker_loop::call_task(const ring::claimed_task& task, ring::slot& slot,
+                            std::span<const std::byte> payload, slot_sink& sink) {
+    const std::uint64_t submitted = slot.submitted;
+    const auto call = reinterpret_cast<detail::invoker>(slot.function);
+    task_context context{options_.seed, slot.number};
+    const task_context::scope in_task{context};
     const std::uint64_t started = base::ticks();
     journal_->started.store(started, std::memory_order_relaxed);
     // Release, and nothing stronger: who reads it after our death sees all our stores anyway, and
     // who reads it before sees a moment of the past.
     journal_->running.store(task.word.bits(), std::memory_order_release);
     base::fail_point::pass("worker.started");
-
-    refers_ = false;
-    trimmed_ = false;
-    sent_.clear();
-    slot_sink sink{*this, slot};
     bool failed = true;
     try {
-        call({payload, static_cast<std::size_t>(arguments.size)}, sink);
+        call(payload, sink);
         sink.describe(ring::payload_kind::inlined, ring::payload_kind::block);
         failed = false;
     } catch (const no_room& none) {
@@ -206,11 +266,12 @@ void worker_loop::run_task(const ring::claimed_task& task) {
             sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
         }
     }
+    const std::uint64_t ran = base::ticks() - started;
+    if (!label_.empty()) slot.due = static_cast<std::int64_t>(ran);  // for the label's statistics
     // Before the commit: once the caller has its answer, stats() counts it.
-    journal_->counts.note(started > submitted ? started - submitted : 0, base::ticks() - started,
-                          failed);
+    journal_->counts.note(started > submitted ? started - submitted : 0, ran, failed);
     base::fail_point::pass("worker.before_commit");
-    if (ring_->commit(task.position, task.word)) {
+    if (commit(task)) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
         // word first.
         journal_->running.store(0, std::memory_order_relaxed);
@@ -228,3 +289,21 @@ void worker_loop::run_task(const ring::claimed_task& task) {
 }
 
 }  // namespace prefork::process
+
+namespace prefork {
+
+bool this_worker::stop_requested() noexcept {
+    const auto* const here = process::worker_loop::current();
+    return here != nullptr && here->stop_requested();
+}
+
+void this_worker::extend(std::chrono::nanoseconds by) noexcept {
+    if (auto* const here = process::worker_loop::current()) here->extend(by);
+}
+
+std::stop_token detail::task_stop_token() {
+    auto* const here = process::worker_loop::current();
+    return here != nullptr ? here->stop_token() : std::stop_token{};
+}
+
+}  // namespace prefork

@@ -2,6 +2,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "memory/budget.hpp"
@@ -9,6 +12,7 @@
 #include "memory/result_arena.hpp"
 #include "prefork/detail/callable.hpp"
 #include "process/control.hpp"
+#include "process/stop_watch.hpp"
 #include "ring/ring.hpp"
 
 // What a worker does between two tasks, and around one: claim → journal → call → commit.
@@ -23,6 +27,11 @@ struct worker_loop_options {
     std::uint64_t max_tasks = 0;
     /// A longest inline exception is this; larger ones need a block.
     std::size_t exception_bytes = 64 * 1024;
+    /// Of the pool: what this_task::seed() is made of.
+    std::uint64_t seed = 0;
+    /// The host's event descriptor, open in this process too: told of watched tasks.
+    int event_fd = -1;
+    std::string name;  ///< as ps shows it while no labelled task runs
 };
 
 /// A spare worker: waits until the host gives it a place; its index. Nothing when the pool ends.
@@ -44,10 +53,23 @@ class worker_loop {
     /// with nullptr, to one that was sent before.
     void note_sent(std::byte* block);
 
+    [[nodiscard]] std::stop_token stop_token();
+    [[nodiscard]] bool stop_requested() const noexcept {
+        return process::stop_requested(*journal_);
+    }
+    void extend(base::nanoseconds by) noexcept;
+    /// Of the running task; empty if it has none.
+    [[nodiscard]] std::string_view label() const noexcept { return label_; }
+
   private:
     class slot_sink;
 
     void run_task(const ring::claimed_task& task);
+    void call_task(const ring::claimed_task& task, ring::slot& slot,
+                   std::span<const std::byte> payload, slot_sink& sink);
+    void expire(const ring::claimed_task& task, slot_sink& sink);
+    bool commit(const ring::claimed_task& task) noexcept;
+    void set_label(std::string_view label) noexcept;
     void make_room() noexcept;
     void sleep();
     void trim_if_asked();
@@ -59,6 +81,10 @@ class worker_loop {
     memory::result_arena results_;
     ring::claimer claimer_;
     journal* journal_;
+    stop_watch stops_;
+    std::string_view label_;
+    bool has_token_ = false;
+    bool has_extended_ = false;
     std::uint64_t spin_ticks_ = 0;
     std::uint64_t ran_ = 0;
     bool refers_ = false;

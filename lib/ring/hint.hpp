@@ -32,6 +32,8 @@ struct alignas(128) hints {
     alignas(128) std::atomic<std::uint32_t> room_wanted;
     /// Bumped by a worker that claims while room is wanted: the submitters' futex.
     std::atomic<std::uint32_t> room_made;
+    /// Counts watched tasks that ended: the futex of who waits for any of several.
+    std::atomic<std::uint32_t> completions;
 };
 
 /// Lowers `head` to `position` if it is ahead of it.

@@ -39,7 +39,9 @@ attention ring::publish(std::uint64_t position) {
 
 bool ring::put_back(slot_word from, std::uint64_t attempt) {
     std::uint64_t seen = from.bits();
-    const slot_word next = slot_word::ready(from.seq(), attempt).with_waited(from.waited());
+    const slot_word next = slot_word::ready(from.seq(), attempt)
+                               .with_waited(from.waited())
+                               .with_watched(from.watched());
     if (!at(from.seq())
              .word.compare_exchange_strong(seen, next.bits(), std::memory_order_seq_cst,
                                            std::memory_order_relaxed)) {
@@ -80,6 +82,7 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     beds_.wake_all();
     shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
     base::futex_wake(&shared_->room_made, 1 << 20);
+    announce();
     for (slot& each : slots_) {
         std::uint64_t seen = each.word.load(std::memory_order_relaxed);
         const slot_word word{seen};
@@ -89,13 +92,13 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     }
 }
 
-bool ring::commit(std::uint64_t position, slot_word claimed) noexcept {
+commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
     slot& here = at(position);
     std::uint64_t seen = claimed.bits();
     slot_word now = claimed;
     do {
         now = slot_word{seen};
-        if (now.with_waited(false) != claimed.with_waited(false)) return false;
+        if (now.bare() != claimed.bare()) return commit_result::refused;
         // Release publishes the result; acq_rel because the failure path reads a foreign change.
     } while (!here.word.compare_exchange_weak(
         seen, now.with(state::done).bits(), std::memory_order_acq_rel, std::memory_order_acquire));
@@ -103,7 +106,15 @@ bool ring::commit(std::uint64_t position, slot_word claimed) noexcept {
         base::fail_point::pass("commit.before_wake");
         base::futex_wake(here.futex(), 1);
     }
-    return true;
+    if (!now.watched()) return commit_result::done;
+    announce();
+    return commit_result::watched;
+}
+
+void ring::announce() noexcept {
+    // Release: who sees the count sees the words that ended before it.
+    shared_->completions.fetch_add(1, std::memory_order_release);
+    base::futex_wake(&shared_->completions, 1 << 20);
 }
 
 bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept {

@@ -30,6 +30,12 @@ enum class attention {
     woken,   ///< a sleeper was woken: some microseconds at least
 };
 
+enum class commit_result {
+    refused,  ///< the host has meanwhile settled the task otherwise: the result is void
+    done,
+    watched,  ///< done, and the host's event descriptor is to be told
+};
+
 /// A ring of a power of two of slots over borrowed memory, the same in every process.
 class ring {
   public:
@@ -69,11 +75,14 @@ class ring {
     /// be unclaimed.
     void recover(unsigned dead_owner, std::uint64_t oldest);
 
+    /// A watched task has ended: wakes who waits for any of several. By host and workers.
+    void announce() noexcept;
+
     // ---- worker -----------------------------------------------------------------------------
 
-    /// Publishes the result written to the slot. False when the host has meanwhile settled the
-    /// task otherwise: the result is void. Wakes the host's waiter if there is one.
-    [[nodiscard]] bool commit(std::uint64_t position, slot_word claimed) noexcept;
+    /// Publishes the result written to the slot. Wakes the host's waiter if there is one, and
+    /// whoever waits for any of several when the task is watched.
+    [[nodiscard]] commit_result commit(std::uint64_t position, slot_word claimed) noexcept;
 
   private:
     friend class claimer;

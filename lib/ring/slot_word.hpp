@@ -8,17 +8,19 @@
 // The truth about one task (design.md §2): which submission, which run of it, who has it, and what
 // became of it, in one 64-bit word that only ever changes by compare-and-swap.
 //
-//   63                  24 23        14   13    12       4 3      0
-//   |         seq         |  attempt  | waited |  owner   | state  |
+//   63                  24 23     15    14       13    12       4 3      0
+//   |         seq         | attempt | watched | waited |  owner   | state  |
 //
 // seq      40 bits: the ring position of the submission. Wraps after 12 days at 1 M tasks/s, so it
 //          is compared for equality, or as a signed distance (`distance`)
-// attempt  which run of the task, from 0, modulo 1024; the host's books have the whole count
+// attempt  which run of the task, from 0, modulo 512; the host's books have the whole count
+// watched  the host wants to hear of its end by way of its event descriptor: whoever commits it
+//          says so
 // waited   somebody in the host sleeps on the low half of this word: whoever commits it wakes them
 // owner    seat + 1 of the worker, 0 nobody. A dead owner's words are found by scanning
 // state    see `state`; `transition_allowed` is the whole list of who may change what
 //
-// state, owner and waited lie in the low 32 bits because a futex is 32 bits wide.
+// state, owner, waited and watched lie in the low 32 bits because a futex is 32 bits wide.
 
 namespace prefork::ring {
 
@@ -41,11 +43,12 @@ class slot_word {
     using state_bits = base::bit_field<0, 4>;
     using owner_bits = base::bit_field<4, 9>;
     using waited_bit = base::bit_field<13, 1>;
-    using attempt_bits = base::bit_field<14, 10>;
+    using watched_bit = base::bit_field<14, 1>;
+    using attempt_bits = base::bit_field<15, 9>;
     using seq_bits = base::bit_field<24, 40>;
     static_assert(owner_bits::low == state_bits::end && waited_bit::low == owner_bits::end &&
-                  attempt_bits::low == waited_bit::end && seq_bits::low == attempt_bits::end &&
-                  seq_bits::end == 64);
+                  watched_bit::low == waited_bit::end && attempt_bits::low == watched_bit::end &&
+                  seq_bits::low == attempt_bits::end && seq_bits::end == 64);
 
     /// Seats 0 … max_seats − 1; an owner is a seat + 1.
     static constexpr unsigned max_seats = owner_bits::max;
@@ -67,6 +70,7 @@ class slot_word {
         return static_cast<unsigned>(owner_bits::get(bits_));
     }
     [[nodiscard]] constexpr bool waited() const noexcept { return waited_bit::get(bits_) != 0; }
+    [[nodiscard]] constexpr bool watched() const noexcept { return watched_bit::get(bits_) != 0; }
     [[nodiscard]] constexpr std::uint64_t attempt() const noexcept {
         return attempt_bits::get(bits_);
     }
@@ -83,6 +87,13 @@ class slot_word {
     [[nodiscard]] constexpr slot_word with_waited(bool waited) const noexcept {
         return slot_word{waited_bit::set(bits_, waited)};
     }
+    [[nodiscard]] constexpr slot_word with_watched(bool watched) const noexcept {
+        return slot_word{watched_bit::set(bits_, watched)};
+    }
+    /// Without what the host may set and clear in any state.
+    [[nodiscard]] constexpr slot_word bare() const noexcept {
+        return with_waited(false).with_watched(false);
+    }
 
     friend constexpr bool operator==(slot_word, slot_word) noexcept = default;
 
@@ -95,6 +106,11 @@ class slot_word {
     return a.seq() == b.seq() && a.attempt() == b.attempt();
 }
 
+/// The same, where a word of zero names no run at all: in a journal, in a worker's books.
+[[nodiscard]] constexpr bool same_run(slot_word a, slot_word b) noexcept {
+    return a.bits() != 0 && b.bits() != 0 && same_attempt(a, b);
+}
+
 /// How far position `to` lies ahead of `from`, modulo the width of seq.
 [[nodiscard]] constexpr std::int64_t distance(std::uint64_t from, std::uint64_t to) noexcept {
     constexpr unsigned unused = 64 - 40;
@@ -104,13 +120,15 @@ class slot_word {
 enum class actor : std::uint8_t { host, worker };
 
 /// The whole protocol, as a predicate: may `who` (as owner `self` when a worker) change `from` into
-/// `to`? Setting or clearing only `waited` is the host's right in any state. Model tests walk it.
+/// `to`? Setting or clearing only `waited` and `watched` is the host's right in any state. Model
+/// tests walk it.
 [[nodiscard]] constexpr bool transition_allowed(slot_word from, slot_word to, actor who,
                                                 unsigned self) noexcept {
     const bool same = same_attempt(from, to);
     if (who == actor::worker) {
         const bool mine = from.owner() == self;
         if (from.waited() != to.waited() && to.waited()) return false;
+        if (from.watched() != to.watched() && to.watched()) return false;
         switch (from.state()) {
             case state::empty:
                 return to.state() == state::awaited && to.owner() == self;
@@ -124,7 +142,7 @@ enum class actor : std::uint8_t { host, worker };
                 return false;
         }
     }
-    if (same && from.with_waited(false) == to.with_waited(false)) return true;
+    if (same && from.bare() == to.bare()) return true;
     switch (from.state()) {
         case state::empty:
             return to.state() == state::ready && to.owner() == 0;

@@ -50,6 +50,9 @@ constexpr bool under_thread_sanitizer = __has_feature(thread_sanitizer);
 constexpr bool under_thread_sanitizer = false;
 #endif
 
+/// The journal word of a worker that runs nothing.
+const std::atomic<std::uint64_t> running{0};
+
 /// What becomes of a worker that runs `body`.
 template <class Body>
 ended run(Body body) {
@@ -61,7 +64,7 @@ ended run(Body body) {
         ::sigaltstack(&none, nullptr);
         const rlimit no_core{0, 0};
         ::setrlimit(RLIMIT_CORE, &no_core);
-        process::watch_crashes(*record);
+        process::watch_crashes(*record, running);
         body();
         return 0;
     });
@@ -202,7 +205,7 @@ TEST_CASE("SIGABRT from another process gives a trace of what hung, and names th
     const shared<crash_record> record;
     const shared<std::atomic<bool>> hanging;
     const pid_t pid = fork_child([&] {
-        process::watch_crashes(*record);
+        process::watch_crashes(*record, running);
         hang(*hanging);
         return 0;
     });
@@ -254,4 +257,28 @@ TEST_CASE("a record full of nonsense is read within its bounds") {
     CHECK(left->frames.size() == crash_record::most_frames);
     CHECK(process::symbolise(*left).find("0xffffffffffffffff (no code)") == 0);
     CHECK(process::describe_end(CLD_KILLED, SIGSEGV, left) == "SIGSEGV");
+}
+
+TEST_CASE("a worker that is asked where it is says so, and goes on") {
+    const shared<crash_record> record;
+    const auto asked = ring::slot_word::ready(7, 2);
+    const shared<std::atomic<std::uint64_t>> run;
+    const shared<std::atomic<bool>> hanging;
+    const pid_t pid = fork_child([&] {
+        process::watch_crashes(*record, *run);
+        *run = asked.bits();
+        hang(*hanging);
+        return 0;
+    });
+    REQUIRE(until([&] { return hanging->load(); }));
+    CHECK_FALSE(process::read_trace(*record, asked));
+    ::kill(pid, process::trace_signal);
+    std::optional<process::crash> left;
+    REQUIRE(until([&] { return (left = process::read_trace(*record, asked)).has_value(); }));
+    CHECK(process::symbolise(*left).find("hang") != std::string::npos);
+    CHECK_FALSE(process::read_trace(*record, ring::slot_word::ready(7, 3)));
+    CHECK_FALSE(process::read_crash(*record, pid));  // nothing that its end is explained by
+    CHECK(::kill(pid, 0) == 0);
+    ::kill(pid, SIGKILL);
+    CHECK(wait_for_child(pid).signal == SIGKILL);
 }

@@ -36,7 +36,7 @@ TEST_CASE("tasks are claimed in the order of publication") {
         CHECK(task->position == i);
         CHECK(tasks.at(i).function == i);
         CHECK(tasks.word(i).owner() == 1);
-        CHECK(tasks.commit(i, task->word));
+        CHECK(tasks.commit(i, task->word) == commit_result::done);
         CHECK(tasks.word(i).state() == state::done);
     }
     CHECK_FALSE(worker.try_claim());
@@ -58,10 +58,10 @@ TEST_CASE("a slot that is still occupied is skipped and holds up nothing but its
         const auto task = quick.try_claim();
         REQUIRE(task);
         CHECK(task->position == position);
-        REQUIRE(tasks.commit(position, task->word));
+        REQUIRE(tasks.commit(position, task->word) == commit_result::done);
         tasks.free(position);
     }
-    CHECK(tasks.commit(held->position, held->word));
+    CHECK(tasks.commit(held->position, held->word) == commit_result::done);
 }
 
 TEST_CASE("a task put back is claimed before newer ones, as another attempt") {
@@ -78,8 +78,8 @@ TEST_CASE("a task put back is claimed before newer ones, as another attempt") {
     REQUIRE(again);
     CHECK(again->position == first->position);
     CHECK(again->word.attempt() == 1);
-    CHECK_FALSE(tasks.commit(first->position, first->word));
-    CHECK(tasks.commit(again->position, again->word));
+    CHECK(tasks.commit(first->position, first->word) == commit_result::refused);
+    CHECK(tasks.commit(again->position, again->word) == commit_result::done);
 }
 
 TEST_CASE("more tasks put back than there are retry entries are all claimed again") {

@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <span>
+#include <stop_token>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
 #include "prefork/detail/payload.hpp"
+#include "prefork/export.hpp"
 
 // How a call becomes a function address and a payload. Every process is a fork of one image, so the
 // address of `invoke<...>` means the same in all of them.
@@ -26,6 +29,11 @@ class result_sink {
 
 /// Decodes, calls, encodes. Throws what the callable throws, or decode_error.
 using invoker = void (*)(std::span<const std::byte> payload, result_sink& to);
+
+/// Of the running task; one that nobody can stop inline.
+[[nodiscard]] PREFORK_EXPORT std::stop_token task_stop_token();
+/// Which item of a map's chunk runs: written by the chunk, for this_task::seed().
+[[nodiscard]] PREFORK_EXPORT std::uint64_t& task_item() noexcept;
 
 template <class... Ts>
 struct type_list {
@@ -55,6 +63,45 @@ struct signature<R (C::*)(Ps...) const noexcept> : signature<R (*)(Ps...)> {};
 template <class Fn>
 requires requires { &Fn::operator(); }
 struct signature<Fn> : signature<decltype(&Fn::operator())> {};
+
+/// The parameters that arguments are given for: without a leading std::stop_token.
+template <class Parameters>
+struct without_stop {
+    using type = Parameters;
+    static constexpr bool takes_stop = false;
+};
+template <class... Ps>
+struct without_stop<type_list<std::stop_token, Ps...>> {
+    using type = type_list<Ps...>;
+    static constexpr bool takes_stop = true;
+};
+template <class... Ps>
+struct without_stop<type_list<const std::stop_token&, Ps...>>
+    : without_stop<type_list<std::stop_token, Ps...>> {};
+
+template <class Fn>
+using parameters_of = typename without_stop<typename signature<Fn>::parameters>::type;
+
+/// A task whose first parameter is an std::stop_token is given one. A generic callable is one if it
+/// can't be called otherwise.
+template <class Fn, class... Args>
+consteval bool takes_stop() {
+    if constexpr (std::is_void_v<typename signature<Fn>::parameters>) {
+        return !std::is_invocable_v<Fn&, Args...> &&
+               std::is_invocable_v<Fn&, std::stop_token, Args...>;
+    } else {
+        return without_stop<typename signature<Fn>::parameters>::takes_stop;
+    }
+}
+
+template <class Fn, class... Args>
+decltype(auto) call_task(Fn& fn, Args&&... arguments) {
+    if constexpr (takes_stop<Fn, Args...>()) {
+        return std::invoke(fn, task_stop_token(), std::forward<Args>(arguments)...);
+    } else {
+        return std::invoke(fn, std::forward<Args>(arguments)...);
+    }
+}
 
 /// What a parameter travels as.
 template <class Parameter>
@@ -105,14 +152,14 @@ template <class Fn, class Wires>
 struct call_result;
 template <class Fn, class... Ws>
 struct call_result<Fn, type_list<Ws...>> {
-    using type = std::invoke_result_t<Fn, Ws...>;
+    using type = decltype(call_task(std::declval<Fn&>(), std::declval<Ws>()...));
 };
 
 /// The value that a call of `Fn` with `Args` gives.
 template <class Fn, class... Args>
-using result_of = typename call_result<
-    std::decay_t<Fn>,
-    typename wire_types<typename signature<std::decay_t<Fn>>::parameters, Args...>::type>::type;
+using result_of =
+    typename call_result<std::decay_t<Fn>,
+                         typename wire_types<parameters_of<std::decay_t<Fn>>, Args...>::type>::type;
 
 template <class Fn>
 consteval void check_callable() {
@@ -181,10 +228,10 @@ void invoke(std::span<const std::byte> payload, result_sink& to) {
     Fn fn = read_value<Fn>(from);
     std::tuple<Ws...> arguments{incoming<Codec, Ws>(from)...};
     from.finish();
-    using result = std::remove_cv_t<std::invoke_result_t<Fn&, Ws...>>;
     const auto call = [&](Ws&... each) -> decltype(auto) {
-        return std::invoke(fn, std::move(each)...);
+        return call_task(fn, std::move(each)...);
     };
+    using result = std::remove_cv_t<decltype(std::apply(call, arguments))>;
     if constexpr (std::is_void_v<result>) {
         std::apply(call, arguments);
     } else {

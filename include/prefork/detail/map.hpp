@@ -23,12 +23,19 @@ struct map_chunk {
     Fn fn;
 
     auto operator()(std::vector<Item> items) {
+        std::uint64_t& number = task_item();  // each item has a seed of its own
         if constexpr (std::is_void_v<result>) {
-            for (Item& each : items) std::invoke(fn, std::move(each));
+            for (Item& each : items) {
+                call_task(fn, std::move(each));
+                ++number;
+            }
         } else {
             std::vector<stored> results;
             results.reserve(items.size());
-            for (Item& each : items) results.push_back(std::invoke(fn, std::move(each)));
+            for (Item& each : items) {
+                results.push_back(call_task(fn, std::move(each)));
+                ++number;
+            }
             return results;
         }
     }
@@ -46,7 +53,9 @@ template <class Codec>
 basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
     detail::call_options changed = options_;
     if (options.timeout) changed.timeout = *options.timeout;
+    if (options.deadline) changed.deadline = *options.deadline;
     if (options.retries) changed.retries = *options.retries;
+    if (options.label) changed.label = std::make_shared<const std::string>(*options.label);
     detail::check_options(changed);
     return {*core_, changed};
 }
@@ -67,7 +76,10 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
     }
     std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<item>>()))> parts;
     std::vector<item> items;
-    const auto send = [&] { parts.push_back(here.submit(chunk{fn}, std::exchange(items, {}))); };
+    const auto send = [&] {
+        here.options_.items = items.size();
+        parts.push_back(here.submit(chunk{fn}, std::exchange(items, {})));
+    };
     for (auto&& each : inputs) {
         items.push_back(std::forward<decltype(each)>(each));
         if (items.size() == size) send();

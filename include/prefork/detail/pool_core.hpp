@@ -5,7 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <span>
+#include <stop_token>
+#include <string>
 #include <vector>
 
 #include "prefork/detail/callable.hpp"
@@ -23,6 +28,11 @@ struct ticket {
     std::uint64_t position = 0;
 };
 
+struct pool_task {
+    pool_core* core;
+    ticket task;
+};
+
 struct call {
     invoker function = nullptr;
     std::size_t size = 0;
@@ -32,10 +42,16 @@ struct call {
     const void* code = nullptr;
 };
 
+using time_point = std::chrono::steady_clock::time_point;
+
 struct call_options {
     std::chrono::nanoseconds timeout{0};
     unsigned retries = 0;
-    bool here = false;  ///< in the caller, now: the gate is shut
+    bool here = false;         ///< in the caller, now: the gate is shut
+    bool never_waits = false;  ///< queue_full where there is no room, whatever the pool's overflow
+    std::uint64_t items = 1;   ///< numbers that the task takes up, for this_task::seed()
+    time_point deadline = time_point::max();
+    std::shared_ptr<const std::string> label;
 };
 
 /// A result on its way to the caller: the bytes, and the block they lie in until this is destroyed.
@@ -63,7 +79,7 @@ class PREFORK_EXPORT outcome {
     unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
     std::vector<shared_ref> kept_;  // arrays that the payload of an inline run names
     std::exception_ptr failure_;
-    alignas(payload_alignment) std::array<std::byte, 96> inline_;
+    alignas(payload_alignment) std::array<std::byte, 80> inline_;
 };
 
 /// While a result is decoded: what it names belongs to its worker and its pool.
@@ -78,8 +94,6 @@ class PREFORK_EXPORT decoding {
     alignas(void*) std::byte exchange_[4 * sizeof(void*)];
 };
 
-using time_point = std::chrono::steady_clock::time_point;
-
 [[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of) noexcept;
 [[nodiscard]] PREFORK_EXPORT call_options options_of(pool_core& core) noexcept;
 [[nodiscard]] PREFORK_EXPORT unsigned workers_of(pool_core& core) noexcept;
@@ -90,10 +104,21 @@ using time_point = std::chrono::steady_clock::time_point;
 PREFORK_EXPORT void check_options(const call_options& how);
 
 PREFORK_EXPORT ticket submit(pool_core& core, const call& what, const call_options& how);
+/// Nothing where it would wait; every other error is the task's own.
+[[nodiscard]] PREFORK_EXPORT std::optional<ticket> try_submit(pool_core& core, const call& what,
+                                                              call_options how) noexcept;
 /// The task has ended.
 [[nodiscard]] PREFORK_EXPORT bool is_ready(pool_core& core, ticket task);
 /// False at the deadline.
 [[nodiscard]] PREFORK_EXPORT bool wait(pool_core& core, ticket task, time_point deadline);
+/// Also false when `stop` is requested.
+[[nodiscard]] PREFORK_EXPORT bool wait(pool_core& core, ticket task, time_point deadline,
+                                       const std::stop_token& stop);
+/// Which of `tasks` has ended first, as far as can be seen; nothing at the deadline.
+[[nodiscard]] PREFORK_EXPORT std::optional<std::size_t> wait_any(std::span<const pool_task> tasks,
+                                                                 time_point deadline);
+/// Has poll() call `callback` once the task has ended.
+PREFORK_EXPORT void watch(pool_core& core, ticket task, std::function<void()> callback);
 /// After wait(): the result, once.
 [[nodiscard]] PREFORK_EXPORT outcome take(pool_core& core, ticket task);
 /// Nobody will ask for it any more.
