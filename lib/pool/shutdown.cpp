@@ -54,6 +54,7 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
     for (process::worker_entry& each : roster_.all()) {
         if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
     }
+    pass_lines_on(held);
     return all_ended;
 }
 
@@ -72,13 +73,15 @@ void pool_core::end_all_tasks() {
 void pool_core::wait_for_exits(base::time_point deadline) {
     bool busy = false;
     for (const process::worker_entry& each : roster_.all()) busy |= each.kill_at != base::never;
+    base::time_point pause = base::monotonic::now();
     while (server_ && !busy && base::monotonic::now() < deadline) {
         const bool any = std::any_of(roster_.all().begin(), roster_.all().end(),
                                      [&](const auto& each) { return roster_.is_alive(each.seat); });
         if (!any || base::pidfd_ended(server_->pidfd())) return;
-        static_cast<void>(base::wait_readable(
-            server_->socket(), std::min(deadline, base::monotonic::now() + longest_sleep)));
+        static_cast<void>(sleep_until(std::min(deadline, pause)));
         lock held{mutex_};
+        pause = base::monotonic::now();
+        if (!pass_lines_on(held) && !lines_are_there()) pause += longest_sleep;
         while (auto message = server_->receive()) handle(std::move(*message));
     }
 }
