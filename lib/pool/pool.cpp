@@ -22,6 +22,7 @@
 #include "prefork/error.hpp"
 #include "process/child_setup.hpp"
 #include "process/crash_report.hpp"
+#include "process/debugger.hpp"
 #include "process/identity.hpp"
 #include "process/memory_use.hpp"
 #include "process/worker_loop.hpp"
@@ -112,6 +113,9 @@ pool_core::pool_core(const pool_options& options) : options_(options) {
         return;
     }
     report_other_threads();
+    // A debugger takes the time that its user takes.
+    if (process::debugger_is_wanted())
+        options_.worker_start_timeout = std::chrono::nanoseconds::max();
     if (options_.max_load_average) gate_.emplace(*options_.max_load_average, usable_cpus_);
     make_memory();
 }
@@ -206,6 +210,7 @@ int pool_core::run_worker(process::worker_start start) {
     }
     process::become_worker(start.index);
     logging::become_worker(control_->log_rings()[start.seat], wake_fd_.get());
+    if (process::debugger_is_wanted() && !process::wait_for_debugger(*control_)) return 0;
     const unsigned threads = options_.inner_threads != 0
                                  ? options_.inner_threads
                                  : std::max(1u, usable_cpus_ / options_.workers);
