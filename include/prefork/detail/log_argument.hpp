@@ -69,7 +69,7 @@ class log_argument {
     explicit log_argument(const T& value) noexcept;
     // Of an array of characters that need not end in 0.
     template <std::size_t size>
-    explicit log_argument(const char (&value)[size]) noexcept : kind_(kind::text), text_(value) {
+    explicit log_argument(const char (&value)[size]) noexcept : kind_(kind::text), text_() {
         std::size_t length = 0;
         while (length < size && value[length] != '\0') ++length;
         text_ = {value, length};
