@@ -49,7 +49,7 @@ struct loss {
     unsigned attempts = 1;  ///< how often the task was started
     killer killed_by = killer::none;
     std::string stack_trace;  ///< a line a frame, innermost first; empty when there was no chance
-    std::string log_tail;
+    std::string log_tail;     ///< its last 20 lines of log(), "[info] text", newest last
     std::string label;
 };
 

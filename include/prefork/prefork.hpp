@@ -8,6 +8,7 @@
 #include "prefork/expected.hpp"
 #include "prefork/future.hpp"
 #include "prefork/gate.hpp"
+#include "prefork/log.hpp"
 #include "prefork/pool.hpp"
 #include "prefork/ranges.hpp"
 #include "prefork/shared_array.hpp"

@@ -131,4 +131,25 @@ unsigned thread_count() noexcept {
     return count;
 }
 
+std::vector<std::string> names_of_other_threads() {
+    std::vector<pid_t> threads;
+    DIR* const tasks = ::opendir("/proc/self/task");
+    if (tasks == nullptr) return {};
+    const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
+    while (const dirent* one = ::readdir(tasks)) {
+        const auto thread = static_cast<pid_t>(std::strtol(one->d_name, nullptr, 10));
+        if (thread > 0 && thread != self) threads.push_back(thread);
+    }
+    ::closedir(tasks);
+    std::sort(threads.begin(), threads.end());
+    std::vector<std::string> names;
+    for (const pid_t each : threads) {
+        std::string name = read_small_file("/proc/self/task/" + std::to_string(each) + "/comm");
+        if (name.empty()) continue;  // it has ended meanwhile
+        if (name.back() == '\n') name.pop_back();
+        names.push_back(std::move(name));
+    }
+    return names;
+}
+
 }  // namespace prefork::base

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "base/clock.hpp"
 #include "base/unique_fd.hpp"
@@ -43,6 +44,8 @@ bool write_all(int fd, const void* bytes, std::size_t size) noexcept;
 
 /// Threads of this process from /proc/self/task; 0 when /proc is not there to ask.
 [[nodiscard]] unsigned thread_count() noexcept;
+/// What the threads but the calling one are called, by age; from /proc/self/task.
+[[nodiscard]] std::vector<std::string> names_of_other_threads();
 
 template <class Int>
 Int checked(Int value, const char* what) {

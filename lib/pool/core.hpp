@@ -17,6 +17,7 @@
 #include "base/clock.hpp"
 #include "base/tick.hpp"
 #include "gate/gate.hpp"
+#include "log/log_pump.hpp"
 #include "memory/argument_arena.hpp"
 #include "memory/budget.hpp"
 #include "memory/region.hpp"
@@ -127,6 +128,7 @@ class pool_core {
     using lock = std::unique_lock<std::mutex>;
 
     // ---- pool.cpp
+    void report_other_threads();
     void make_memory();
     void start_workers();
     [[nodiscard]] int run_worker(process::worker_start start);
@@ -207,8 +209,15 @@ class pool_core {
     [[nodiscard]] std::uint64_t oldest_unclaimed();
 
     // ---- monitor.cpp
+    /// What ended a sleep of the monitor, or of the thread that constructs the pool.
+    enum class woken { by_time, by_news, by_end_of_server };
+
     void run_monitor();
     void wake_monitor() noexcept;
+    [[nodiscard]] woken sleep_until(base::time_point deadline) noexcept;
+    [[nodiscard]] bool logs(const process::worker_entry& worker) const noexcept;
+    bool pass_lines_on(lock& held) noexcept;
+    [[nodiscard]] bool lines_are_there() noexcept;
     void handle(process::received&& got);
     void worker_ended(unsigned seat, const process::death& how);
     void look_at_tasks(base::time_point now);
@@ -270,8 +279,9 @@ class pool_core {
 
     std::unique_ptr<process::fork_server> server_;
     process::roster roster_;
+    std::optional<logging::log_pump> log_;
     std::thread monitor_;
-    base::unique_fd wake_fd_;
+    base::unique_fd wake_fd_;            ///< an eventfd; workers have it too, for their log lines
     bool closing_ = false;               ///< no new tasks
     bool stopping_ = false;              ///< the monitor is to end
     std::atomic<bool> orphaned_{false};  ///< the pool object is gone

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <new>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -36,9 +37,66 @@ void pool_core::wake_monitor() noexcept {
     static_cast<void>(::write(wake_fd_.get(), &one, sizeof one));
 }
 
+pool_core::woken pool_core::sleep_until(base::time_point deadline) noexcept {
+    pollfd watched[] = {{wake_fd_.get(), POLLIN, 0},
+                        {server_ ? server_->socket() : -1, POLLIN, 0},
+                        {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+    timespec bound{};
+    if (deadline != base::never) {
+        const auto left = std::max(deadline - base::monotonic::now(), base::nanoseconds(0)).count();
+        bound = {static_cast<time_t>(left / 1'000'000'000),
+                 static_cast<long>(left % 1'000'000'000)};
+    }
+    const int ready = ::ppoll(watched, 3, deadline == base::never ? nullptr : &bound, nullptr);
+    if (ready == 0) return woken::by_time;
+    if (ready > 0 && watched[0].revents != 0) {
+        std::uint64_t drained = 0;
+        static_cast<void>(::read(wake_fd_.get(), &drained, sizeof drained));
+    }
+    return ready > 0 && watched[2].revents != 0 ? woken::by_end_of_server : woken::by_news;
+}
+
+// ---- log lines
+
+// One that runs before the fork server's word of it is read has to wait for a moment.
+bool pool_core::logs(const process::worker_entry& worker) const noexcept {
+    return roster_.is_alive(worker.seat) && worker.pid != 0;
+}
+
+// Out of the rings with the lock held, to the handler without it. True if there were any.
+bool pool_core::pass_lines_on(lock& held) noexcept {
+    logging::log_batch lines;
+    try {
+        for (const process::worker_entry& each : roster_.all()) {
+            if (logs(each)) log_->collect(each.seat, each.pid, each.index);
+        }
+        lines = log_->take();
+    } catch (const std::bad_alloc&) {
+        // Lines are what can be spared first.
+    }
+    if (lines.empty()) return false;
+    held.unlock();
+    lines.deliver(options_.name);
+    held.lock();
+    return true;
+}
+
+// Asks every worker for a wake with its next line.
+bool pool_core::lines_are_there() noexcept {
+    bool any = false;
+    for (const process::worker_entry& each : roster_.all()) {
+        if (logs(each)) any |= !log_->fall_asleep(each.seat);
+    }
+    return any;
+}
+
+// ---- the thread
+
 void pool_core::run_monitor() {
     lock held{mutex_};
     while (!stopping_) {
+        // As long as there are lines, workers are not asked to wake us for them.
+        const bool again = pass_lines_on(held) || lines_are_there();
         const base::time_point now = base::monotonic::now();
         look_at_tasks(now);
         look_at_memory(now);
@@ -54,31 +112,20 @@ void pool_core::run_monitor() {
                 vacate(each);
             }
         }
-        const base::time_point next = next_look(now);
-        pollfd watched[] = {{wake_fd_.get(), POLLIN, 0},
-                            {server_ ? server_->socket() : -1, POLLIN, 0},
-                            {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+        const base::time_point next = again ? now : next_look(now);
         planned_look_ = next;
         held.unlock();
-        timespec bound{};
-        if (next != base::never) {
-            const auto left = std::max(next - base::monotonic::now(), base::nanoseconds(0)).count();
-            bound = {static_cast<time_t>(left / 1'000'000'000),
-                     static_cast<long>(left % 1'000'000'000)};
-        }
-        ::ppoll(watched, 3, next == base::never ? nullptr : &bound, nullptr);
-        if (watched[0].revents != 0) {
-            std::uint64_t drained = 0;
-            static_cast<void>(::read(wake_fd_.get(), &drained, sizeof drained));
-        }
+        const woken why = sleep_until(next);
         held.lock();
         planned_look_ = {};  // it looks now, so there is no need to wake it
         while (server_) {
             auto message = server_->receive();
             if (!message) break;
+            // The last lines of the dead come before the errors of their tasks.
+            if (message->what.kind == process::message_kind::reaped) pass_lines_on(held);
             handle(std::move(*message));
         }
-        if (watched[2].revents != 0 && !stopping_) server_ended();
+        if (why == woken::by_end_of_server && !stopping_) server_ended();
     }
 }
 
@@ -122,6 +169,11 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     report_.retire(notes.counts);
     worker.trace_until = {};
     look_at_trace(worker, base::monotonic::now());
+    try {
+        log_->collect(seat, worker.pid, worker.index);
+    } catch (const std::bad_alloc&) {
+        // Lines are what can be spared first.
+    }
     roster_.ended(seat, base::monotonic::now(), useful);
     settle_death(worker, how);
     if (was_running && !in_peace) ++tallies_.lost_workers;
@@ -172,6 +224,7 @@ void pool_core::reset_seat(unsigned seat) {
         word->store(0, std::memory_order_relaxed);
     }
     notes.counts.reset();
+    log_->reset(seat);
 }
 
 void pool_core::look_at_tasks(base::time_point now) {
@@ -297,8 +350,8 @@ base::time_point pool_core::next_look(base::time_point now) {
     if (options_.worker_memory_limit != 0) next = std::min(next, next_memory_look_);
     for (const process::worker_entry& each : roster_.all()) {
         if (each.phase == process::phase::starting && !roster_.is_spare(each)) {
-            next = std::min(next, base::deadline_after(each.since, options_.worker_start_timeout) +
-                                      std::chrono::milliseconds(1));
+            const auto end = base::deadline_after(each.since, options_.worker_start_timeout);
+            next = std::min(next, base::deadline_after(end, std::chrono::milliseconds(1)));
         }
     }
     next = std::min(next, trim_at_);

@@ -1,6 +1,7 @@
 #include "prefork/pool.hpp"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -16,10 +17,12 @@
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 #include "gate/usable_cpus.hpp"
+#include "log/log.hpp"
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
 #include "process/child_setup.hpp"
 #include "process/crash_report.hpp"
+#include "process/debugger.hpp"
 #include "process/identity.hpp"
 #include "process/memory_use.hpp"
 #include "process/worker_loop.hpp"
@@ -109,11 +112,10 @@ pool_core::pool_core(const pool_options& options) : options_(options) {
         description_ += "  every task runs in the caller\n";
         return;
     }
-    if (const unsigned threads = base::thread_count(); threads > 1) {
-        description_ +=
-            "  " + std::to_string(threads - 1) +
-            " other threads ran at the fork: what they had locked stays locked in workers\n";
-    }
+    report_other_threads();
+    // A debugger takes the time that its user takes.
+    if (process::debugger_is_wanted())
+        options_.worker_start_timeout = std::chrono::nanoseconds::max();
     if (options_.max_load_average) gate_.emplace(*options_.max_load_average, usable_cpus_);
     make_memory();
 }
@@ -131,9 +133,26 @@ void pool_core::start() {
     const base::all_signals_blocked
         no_signals;  // inherited by the monitor: the host's handlers are not its
     monitor_ = std::thread([this] { run_monitor(); });
+    // From here, for the next pool may be made at once.
+    ::pthread_setname_np(monitor_.native_handle(),
+                         process::name_of(options_.name, "monitor").data());
 }
 
 pool_core::~pool_core() { server_.reset(); }
+
+void pool_core::report_other_threads() {
+    std::vector<std::string> threads = base::names_of_other_threads();
+    // Monitors of other pools: nobody can do anything about them.
+    std::erase_if(threads, [](const std::string& name) { return name.ends_with("/monitor"); });
+    if (threads.empty()) return;
+    std::string text = std::to_string(threads.size()) + " other thread" +
+                       (threads.size() == 1 ? "" : "s") + " ran at the fork (" + threads.front();
+    for (std::size_t i = 1; i < threads.size(); ++i) text += ", " + threads[i];
+    text += std::string("): what ") + (threads.size() == 1 ? "it" : "they") +
+            " had locked stays locked in workers";
+    description_ += "  " + text + "\n";
+    log(level::warning, "pool '{}': {}", options_.name, text);
+}
 
 void pool_core::make_memory() {
     const unsigned workers = options_.workers;
@@ -157,6 +176,7 @@ void pool_core::make_memory() {
     records_ = std::vector<task_record>(slots);
     held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);
     roster_ = process::roster{workers, seats};
+    log_.emplace(control_->log_rings(), seats);
     description_ += "  memory budget of " + std::to_string(limit >> 20) + " MiB, " +
                     std::to_string(slots) + " slots\n";
 }
@@ -167,6 +187,7 @@ void pool_core::make_server() {
     how.keep_fds = options_.keep_fds;
     how.keep_fds.push_back(region_->fd());
     how.keep_fds.push_back(event_fd_.get());
+    how.keep_fds.push_back(wake_fd_.get());  // a worker's log line may have to wake the monitor
     how.prepare = [this, cpus = gate::process_affinity()] {
         gate::set_affinity(cpus);
         // A guard against our own bugs: where it can't be had, the server writes nothing either.
@@ -191,6 +212,8 @@ int pool_core::run_worker(process::worker_start start) {
         process::name_process(options_.name, std::to_string(start.index));
     }
     process::become_worker(start.index);
+    logging::become_worker(control_->log_rings()[start.seat], wake_fd_.get());
+    if (process::debugger_is_wanted() && !process::wait_for_debugger(*control_)) return 0;
     const unsigned threads = options_.inner_threads != 0
                                  ? options_.inner_threads
                                  : std::max(1u, usable_cpus_ / options_.workers);
@@ -241,22 +264,27 @@ int pool_core::run_worker(process::worker_start start) {
 void pool_core::start_workers() {
     const base::time_point began = base::monotonic::now();
     const base::time_point deadline = base::deadline_after(began, options_.worker_start_timeout);
-    std::unique_lock held{mutex_};
+    lock held{mutex_};
     start_due_workers(began);
     while (roster_.running() < options_.workers) {
-        if (!base::wait_readable(server_->socket(), deadline)) {
-            throw worker_start_failed("pool '" + options_.name +
-                                      "': on_worker_start took longer than worker_start_timeout");
-        }
+        const bool again = pass_lines_on(held) || lines_are_there();
+        static_cast<void>(sleep_until(again ? began : deadline));
         while (auto message = server_->receive()) handle(std::move(*message));
         const bool ended = roster_.next_due() != base::never;
         if (ended || !first_start_failure_.empty() || base::pidfd_ended(server_->pidfd())) {
+            pass_lines_on(held);
             throw worker_start_failed("pool '" + options_.name + "': " +
                                       (first_start_failure_.empty()
                                            ? "a worker ended before it had started"
                                            : first_start_failure_));
         }
+        if (base::monotonic::now() >= deadline && roster_.running() < options_.workers) {
+            pass_lines_on(held);
+            throw worker_start_failed("pool '" + options_.name +
+                                      "': on_worker_start took longer than worker_start_timeout");
+        }
     }
+    pass_lines_on(held);  // what the hooks said
     roster_.keep_spare();
 }
 

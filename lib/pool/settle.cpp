@@ -185,6 +185,7 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     details.attempts = record.lost_runs;
     details.killed_by = who_killed(worker, how);
     if (crash) details.stack_trace = process::symbolise(*crash);
+    details.log_tail = log_->tail(worker.seat);
     const std::string runs = std::to_string(record.lost_runs);
     const std::string what = "worker " + std::to_string(worker.index) +
                              " lost: " + process::describe_end(how.code, how.status, crash) +

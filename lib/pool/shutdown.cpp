@@ -54,6 +54,7 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
     for (process::worker_entry& each : roster_.all()) {
         if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
     }
+    pass_lines_on(held);
     return all_ended;
 }
 
@@ -85,10 +86,10 @@ void pool_core::wait_for_exits(base::time_point deadline) {
             next = std::min(next, each.kill_at);
         }
         if (!any || (now >= deadline && !in_grace)) return;
+        const bool more = pass_lines_on(held) || lines_are_there();
+        next = std::min(std::max(next, now + std::chrono::milliseconds(1)), now + longest_sleep);
         held.unlock();
-        static_cast<void>(base::wait_readable(
-            server_->socket(),
-            std::min(std::max(next, now + std::chrono::milliseconds(1)), now + longest_sleep)));
+        static_cast<void>(sleep_until(more ? now : next));
         held.lock();
         while (auto message = server_->receive()) handle(std::move(*message));
     }

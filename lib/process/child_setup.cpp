@@ -34,18 +34,22 @@ void become_child(const worker_start& start, std::string_view pool_name,
 }
 
 void name_process(std::string_view whole) noexcept {
-    char name[16] = {};
-    whole.copy(name, sizeof name - 1);
-    ::prctl(PR_SET_NAME, name);
+    short_name name{};
+    whole.copy(name.data(), name.size() - 1);
+    ::prctl(PR_SET_NAME, name.data());
+}
+
+short_name name_of(std::string_view pool_name, std::string_view part) noexcept {
+    short_name name;
+    const auto room = static_cast<int>(name.size() - 2 - part.size());
+    std::snprintf(name.data(), name.size(), "%.*s/%.*s",
+                  std::min(room, static_cast<int>(pool_name.size())), pool_name.data(),
+                  static_cast<int>(part.size()), part.data());
+    return name;
 }
 
 void name_process(std::string_view pool_name, std::string_view part) noexcept {
-    char name[16];
-    const auto room = static_cast<int>(sizeof name - 2 - part.size());
-    std::snprintf(name, sizeof name, "%.*s/%.*s",
-                  std::min(room, static_cast<int>(pool_name.size())), pool_name.data(),
-                  static_cast<int>(part.size()), part.data());
-    ::prctl(PR_SET_NAME, name);
+    ::prctl(PR_SET_NAME, name_of(pool_name, part).data());
 }
 
 void close_all_but(std::vector<int> keep) noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -16,10 +17,12 @@ namespace prefork::process {
 void become_child(const worker_start& start, std::string_view pool_name,
                   const std::vector<int>& keep_fds) noexcept;
 
-/// As ps shows it: "<pool>/<part>", cut to the kernel's 15 bytes at the pool's name, never at the
-/// part.
-/// As ps shows it: the first 15 bytes count.
-void name_process(std::string_view name) noexcept;
+/// "<pool>/<part>", cut to the kernel's 15 bytes at the pool's name, never at the part.
+using short_name = std::array<char, 16>;
+[[nodiscard]] short_name name_of(std::string_view pool_name, std::string_view part) noexcept;
+
+/// So that ps shows that name; of a whole one the first 15 bytes.
+void name_process(std::string_view whole) noexcept;
 void name_process(std::string_view pool_name, std::string_view part) noexcept;
 
 /// Closes all descriptors above 2 that are not in `keep`.

@@ -6,14 +6,15 @@
 #include <span>
 #include <type_traits>
 
+#include "log/log_ring.hpp"
 #include "memory/budget.hpp"
 #include "process/crash_record.hpp"
 #include "ring/hint.hpp"
 #include "ring/wake.hpp"
 #include "stats/counter.hpp"
 
-// The control part of the region: hints, beds, journals, crash records and budget words, one after
-// another.
+// The control part of the region: hints, beds, journals, crash records, log rings and budget words,
+// one after another.
 
 namespace prefork::process {
 
@@ -46,6 +47,9 @@ struct alignas(128) journal {
     stats::counter counts;
 };
 static_assert(sizeof(journal) == 128 && std::is_standard_layout_v<journal>);
+// Each of these keeps the alignment of what comes after it.
+static_assert(sizeof(ring::hints) % 128 == 0 && sizeof(ring::bed) % 128 == 0 &&
+              sizeof(crash_record) % 128 == 0 && sizeof(logging::log_ring) % 128 == 0);
 
 /// Set once by the host; every worker reads it, rarely.
 struct alignas(128) switches {
@@ -60,7 +64,8 @@ class control {
 
     [[nodiscard]] static std::size_t bytes(unsigned seats) noexcept {
         return sizeof(ring::hints) + sizeof(switches) +
-               seats * (sizeof(ring::bed) + sizeof(journal)) +
+               seats * (sizeof(ring::bed) + sizeof(journal) + sizeof(crash_record) +
+                        sizeof(logging::log_ring)) +
                (seats + 1) * sizeof(memory::budget::word);
     }
 
@@ -73,9 +78,13 @@ class control {
     [[nodiscard]] crash_record& crash_of(unsigned seat) const noexcept {
         return at<crash_record>(crashes_offset())[seat];
     }
+    /// One a seat.
+    [[nodiscard]] logging::log_ring* log_rings() const noexcept {
+        return at<logging::log_ring>(logs_offset());
+    }
     /// One a seat, and the host's.
     [[nodiscard]] std::span<memory::budget::word> budget_words() const noexcept {
-        return {at<memory::budget::word>(crashes_offset() + seats_ * sizeof(crash_record)),
+        return {at<memory::budget::word>(logs_offset() + seats_ * sizeof(logging::log_ring)),
                 seats_ + 1};
     }
 
@@ -84,6 +93,9 @@ class control {
 
     [[nodiscard]] std::size_t crashes_offset() const noexcept {
         return beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal));
+    }
+    [[nodiscard]] std::size_t logs_offset() const noexcept {
+        return crashes_offset() + seats_ * sizeof(crash_record);
     }
     template <class T>
     [[nodiscard]] T* at(std::size_t offset) const noexcept {

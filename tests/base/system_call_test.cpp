@@ -1,6 +1,7 @@
 #include "base/system_call.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -223,6 +224,10 @@ TEST_CASE("threads are counted, the first one too") {
     const unique_fd event{::eventfd(0, EFD_CLOEXEC)};
     std::thread other{[&] { static_cast<void>(wait_readable(event.get(), never)); }};
     CHECK(thread_count() == before + 1);
+    ::pthread_setname_np(other.native_handle(), "the other");
+    const std::vector<std::string> names = names_of_other_threads();
+    CHECK(names.size() == before);
+    CHECK(names.back() == "the other");
     ::eventfd_write(event.get(), 1);
     other.join();
 }

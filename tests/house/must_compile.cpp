@@ -1,5 +1,6 @@
 // The control of must_not_compile.py: what the files in reject/ do wrong, done right.
 #include <optional>
+#include <prefork/log.hpp>
 #include <prefork/pool.hpp>
 #include <span>
 #include <string>
@@ -27,4 +28,6 @@ void use(prefork::pool& pool) {
     pool.submit(middle, std::vector<point>(3)).get();
     pool.submit([factor](int n) { return n * factor; }, 2).get();
     pool.with(prefork::codec::raw).submit(sum, values).get();
+    prefork::log(prefork::level::info, "{} of {{}}", factor);
+    prefork::log(prefork::level::info, "{}", std::string("a text that is made at run time"));
 }

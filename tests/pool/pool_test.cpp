@@ -1,20 +1,24 @@
 #include "prefork/pool.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "base/system_call.hpp"
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/log_lines.hpp"
 #include "support/until.hpp"
 
 namespace pf = prefork;
@@ -271,6 +275,32 @@ TEST_CASE("describe says how many workers there are and which limits were read")
     CHECK(text.find("pool 'render': 3 workers") == 0);
     CHECK(text.find("affinity mask of") != std::string::npos);
     CHECK(text.find("memory budget of") != std::string::npos);
+}
+
+TEST_CASE("threads that run at the fork are named, in one line and in describe()") {
+    pf::test::log_lines lines;
+    std::atomic<bool> stop{false};
+    std::thread other{[&] { static_cast<void>(pf::test::until([&] { return stop.load(); })); }};
+    std::thread another{[&] { static_cast<void>(pf::test::until([&] { return stop.load(); })); }};
+    ::pthread_setname_np(other.native_handle(), "telemetry");
+    ::pthread_setname_np(another.native_handle(), "db pool");
+    {
+        const pf::pool pool{{.workers = 1, .name = "render"}};
+        const std::string expected =
+            "other threads ran at the fork (telemetry, db pool): what they had locked stays locked "
+            "in workers";
+        CHECK(pool.describe().find(expected) != std::string::npos);
+        REQUIRE(lines.size() == 1);
+        CHECK(lines.all()[0].text == "pool 'render': 2 " + expected);
+        CHECK(lines.all()[0].level == pf::level::warning);
+    }
+    stop = true;
+    other.join();
+    another.join();
+    REQUIRE(pf::test::until([] { return pf::base::thread_count() == 1; }));
+    const pf::pool first{{.workers = 1}};
+    const pf::pool second{{.workers = 1}};  // the first one's monitor is not told
+    CHECK(lines.size() == 1);
 }
 
 TEST_CASE("PREFORK_WORKERS=inline makes any pool sequential") {
