@@ -37,8 +37,7 @@ namespace prefork::detail {
 /// Host-side counts for stats().
 struct tallies {
     std::uint64_t submitted = 0;
-    std::uint64_t completed = 0;
-    std::uint64_t failed = 0;
+    std::uint64_t failed = 0;  ///< by the host's decision
     std::uint64_t inlined = 0;
     std::uint64_t retried = 0;
     std::uint64_t lost_workers = 0;
@@ -56,7 +55,7 @@ inline constexpr std::chrono::milliseconds idle_before_trim{1000};
 
 class pool_core {
   public:
-    explicit pool_core(const pool_options& options);
+    pool_core(const pool_options& options, const exit_data& tools);
     /// Forks, and blocks until every worker has started. Once.
     void start();
     ~pool_core();
@@ -67,7 +66,10 @@ class pool_core {
     ticket submit(const call& what, const call_options& how);
 
     // ---- gather.cpp
-    [[nodiscard]] bool is_ready(ticket task);
+    [[nodiscard]] bool ready(ticket task) {
+        require_host_for(task);
+        return is_ready(task);
+    }
     [[nodiscard]] bool wait(ticket task, base::time_point deadline);
     [[nodiscard]] outcome take(ticket task);
     void abandon(ticket task) noexcept;
@@ -91,7 +93,7 @@ class pool_core {
     void drain();
     bool shutdown(std::chrono::nanoseconds bound);
     /// The pool object is gone; futures and results may still need the core, the last of which
-    /// frees it.
+    /// ends it.
     static void close(pool_core* core) noexcept;
 
     // ---- report.cpp
@@ -114,6 +116,26 @@ class pool_core {
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
     void end_all_tasks();
     void wait_for_exits(base::time_point deadline);
+    void end(lock& held) noexcept;
+
+    /// A call that uses the ring or the workers without the mutex, and has no future that keeps the
+    /// core: close() waits for it. Made with the mutex held.
+    class inside {
+      public:
+        explicit inside(pool_core& of) noexcept : of_(of) { ++of.inside_; }
+        ~inside() {
+            if (of_.inside_.fetch_sub(1) == 1) of_.inside_.notify_all();
+        }
+        inside(const inside&) = delete;
+        inside& operator=(const inside&) = delete;
+
+      private:
+        pool_core& of_;
+    };
+
+    // ---- pool.cpp
+    [[nodiscard]] unsigned inner_threads() const noexcept;
+    void become_worker();
 
     // ---- submit.cpp
     void check_open() const;
@@ -125,6 +147,7 @@ class pool_core {
     [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held);
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
+    void wake_room_waiters() noexcept;
     void publish(std::uint64_t position, const call& what, const call_options& how,
                  const memory::block& arguments);
     void fill_slot(const task_record& record, ring::slot& slot);
@@ -132,11 +155,15 @@ class pool_core {
 
     // ---- inline_run.cpp
     [[nodiscard]] ticket run_inline(const call& what);
+    void require_budget_for(std::size_t argument_bytes) const;
 
     // ---- gather.cpp
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
         return records_[position & (records_.size() - 1)];
     }
+    [[nodiscard]] bool is_ready(ticket task);
+    [[nodiscard]] bool is_inherited_by_worker() const noexcept;
+    void require_host() const;
     void require_host_for(ticket task) const;
     [[nodiscard]] task_record* find(ticket task) noexcept;
     [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
@@ -185,6 +212,7 @@ class pool_core {
     [[nodiscard]] base::time_point next_look(base::time_point now);
 
     pool_options options_;
+    exit_data tools_;
     unsigned usable_cpus_ = 1;
     bool inline_only_ = false;
     process::host_mark host_mark_;
@@ -226,6 +254,8 @@ class pool_core {
     bool closing_ = false;               ///< no new tasks
     bool stopping_ = false;              ///< the monitor is to end
     std::atomic<bool> orphaned_{false};  ///< the pool object is gone
+    bool ended_ = false;                 ///< and nobody holds anything of it any more
+    std::atomic<unsigned> inside_{0};
     std::string description_;
     std::string broken_;  ///< why no worker can be had any more; empty while one can
     std::string first_start_failure_;
@@ -238,6 +268,7 @@ class pool_core {
 
     std::optional<gate::gate> gate_;
     tallies tallies_;
+    stats::counter inline_runs_{};
     base::tick_scale scale_;
     std::uint64_t spin_ticks_ = 0;  ///< how long a waiter spins
     base::time_point made_at_ = base::monotonic::now();

@@ -1,3 +1,5 @@
+#include <cxxabi.h>
+
 #include <cstring>
 #include <new>
 #include <string>
@@ -5,6 +7,7 @@
 #include "codec/exception_codec.hpp"
 #include "pool/core.hpp"
 #include "pool/shared_block.hpp"
+#include "prefork/error.hpp"
 
 // The same task here: the gate is shut, the caller is itself a task, or there is no room. The same
 // bytes go through the same invoker, so results and errors are the same too.
@@ -23,22 +26,46 @@ aligned_bytes make_bytes(std::size_t size) {
     return aligned_bytes{new (std::align_val_t{payload_alignment}) std::byte[size]};
 }
 
+// As in a worker: thrown through the invoker, never leaves run_inline().
+struct no_room {
+    std::size_t size;
+};
+
 class private_sink final : public result_sink {
   public:
+    explicit private_sink(std::uint64_t most) : most_(most) {}
     std::byte* allocate(std::size_t size) override {
+        if (most_ != 0 && size > most_) throw no_room{size};
         size_ = size;
         bytes_ = make_bytes(size);
         return bytes_.get();
     }
     aligned_bytes bytes_;
     std::size_t size_ = 0;
+
+  private:
+    std::uint64_t most_;
 };
 
 }  // namespace
 
+// The budget that was asked for. One that a pool with workers chooses by itself is half of what
+// the machine has, and new[] says when that is too much.
+void pool_core::require_budget_for(std::size_t argument_bytes) const {
+    const std::uint64_t limit = budget_ ? budget_->limit() : options_.memory_budget;
+    if (limit == 0 || argument_bytes <= limit) return;
+    throw payload_too_large("arguments of " + std::to_string(argument_bytes) +
+                            " bytes exceed the memory budget of " + std::to_string(limit) +
+                            " bytes");
+}
+
 ticket pool_core::run_inline(const call& what) {
+    require_budget_for(what.size);
+    const std::uint64_t limit = budget_ ? budget_->limit() : options_.memory_budget;
     outcome result;
-    private_sink sink;
+    private_sink sink{limit};
+    std::size_t too_large = 0;
+    const std::uint64_t began = base::ticks();
     try {
         const aligned_bytes payload = make_bytes(what.size);
         // Arrays that the arguments and the result name live on in `kept_` until the result is
@@ -48,16 +75,27 @@ ticket pool_core::run_inline(const call& what) {
         what.function({payload.get(), what.size}, sink);
         result.size_ = sink.size_;
         if (sink.size_ > 0) result.block_ = sink.bytes_.release();
+    } catch (const no_room& none) {
+        too_large = none.size;
+    } catch (const abi::__forced_unwind&) {
+        throw;  // the caller's thread is being cancelled, or ends by pthread_exit()
     } catch (...) {
         // By way of bytes as from a worker, so that the caller sees the same exception.
         const std::string thrown = encode_current_exception(64 * 1024);
         result.failure_ = decode_exception(std::as_bytes(std::span{thrown}));
     }
+    const std::uint64_t ran = base::ticks() - began;
     lock held{mutex_};
+    const ticket made{next_inline_++};
+    if (too_large != 0) {
+        result.failure_ = std::make_exception_ptr(payload_too_large(
+            "result of task " + std::to_string(made.position - first_inline) + ": no room for " +
+            std::to_string(too_large) + " bytes in the memory budget of " + std::to_string(limit) +
+            " bytes"));
+    }
     ++tallies_.submitted;
     ++tallies_.inlined;
-    ++(result.failure_ ? tallies_.failed : tallies_.completed);
-    const ticket made{next_inline_++};
+    inline_runs_.note(0, ran, result.failure_ != nullptr);
     harvested_.emplace(made.position, std::move(result));
     return made;
 }

@@ -34,8 +34,11 @@ pool_stats pool_core::stats() {
     }
     std::sort(all.workers.begin(), all.workers.end(),
               [](const worker_stats& a, const worker_stats& b) { return a.index < b.index; });
+    // What ran in the caller keeps no worker busy, unless the caller is all there is.
+    const std::uint64_t worker_ticks = total.run_sum;
+    total += stats::sums::of(inline_runs_);
     all.submitted = tallies_.submitted;
-    all.completed = tallies_.completed + total.count - total.failures;
+    all.completed = total.count - total.failures;
     all.failed = tallies_.failed + total.failures;
     all.inlined = tallies_.inlined;
     all.retried = tallies_.retried;
@@ -47,7 +50,8 @@ pool_stats pool_core::stats() {
         stats::durations(total.count, total.queue_sum, total.queue_min, total.queue_max, scale);
     const std::chrono::nanoseconds life = now - made_at_;
     all.rate = per_second(total.count, life);
-    all.busy = stats::busy_fraction(total.run_sum, scale, life * std::max(roster_.workers(), 1u));
+    all.busy = stats::busy_fraction(inline_only_ ? total.run_sum : worker_ticks, scale,
+                                    life * std::max(roster_.workers(), 1u));
     return all;
 }
 

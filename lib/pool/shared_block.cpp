@@ -20,12 +20,15 @@ namespace {
 struct registry {
     std::mutex mutex;
     std::unordered_map<const std::byte*, shared_block*> blocks;
+    const registry* inherited = nullptr;  ///< a worker's host's, which isn't looked at any more
 };
 
-registry& blocks_here() {
-    static auto* const all = new registry;  // never destroyed: arrays may be, later, as globals
-    return *all;
+// Never destroyed: arrays may be, later, as globals.
+registry*& all_blocks() {
+    static auto* all = new registry;
+    return all;
 }
+registry& blocks_here() { return *all_blocks(); }
 
 shared_block* enter(const shared_block& made) {
     auto* const block = new shared_block;
@@ -86,6 +89,11 @@ std::size_t checked_bytes(std::uint64_t count, std::size_t size) {
 }
 
 }  // namespace
+
+void forget_inherited_blocks() {
+    auto* const mine = new registry;
+    mine->inherited = std::exchange(all_blocks(), mine);
+}
 
 exchange::exchange(pool_core* of, std::vector<shared_ref>* keep) noexcept
     : core(of), kept(keep), outer_(std::exchange(current_exchange, this)) {}

@@ -14,12 +14,11 @@ namespace prefork::detail {
 
 ticket pool_core::submit(const call& what, const call_options& how) {
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
-    if (process::current_role() == process::role::worker || inline_only_ || how.here) {
-        return run_inline(what);
-    }
+    if (is_inherited_by_worker()) return run_inline(what);
     host_mark_.require(options_.name);
     lock held{mutex_};
     check_open();
+    if (inline_only_ || how.here) return held.unlock(), run_inline(what);
     check_function(what);
     sweep_abandoned();
     memory::block arguments;
@@ -40,7 +39,6 @@ ticket pool_core::submit(const call& what, const call_options& how) {
         return held.unlock(), run_inline(what);
     }
     const bool first_timed = how.timeout.count() > 0 && note_timeout(how.timeout);
-    held.unlock();
     if (first_timed) wake_monitor();
     return {*position};
 }
@@ -141,6 +139,7 @@ std::optional<std::uint64_t> pool_core::acquire_position(lock& held) {
 }
 
 void pool_core::wait_for_room(lock& held) {
+    const inside here{*this};
     ring::hints& shared = ring_->shared();
     ++room_waiters_;
     shared.room_wanted.store(1, std::memory_order_seq_cst);
@@ -156,11 +155,17 @@ void pool_core::wait_for_room(lock& held) {
     check_open();
 }
 
+// They find the pool broken, or closed.
+void pool_core::wake_room_waiters() noexcept {
+    ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
+    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+}
+
 memory::block pool_core::allocate_array(std::size_t bytes) {
-    if (inline_only_) return {};
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
     check_open();
+    if (inline_only_) return require_budget_for(bytes), memory::block{};
     const memory::block made = allocate_arguments(held, bytes, overflow::wait);
     std::memset(made.data, 0, bytes);
     blocks_out_.fetch_add(1, std::memory_order_relaxed);
@@ -184,6 +189,7 @@ void pool_core::bury() {
 
 // Sleeping workers keep the pages of their last results, which count against the budget.
 void pool_core::ask_workers_to_trim(lock& held) {
+    const inside here{*this};
     process::switches& flags = control_->flags();
     std::atomic<std::uint32_t>& done = ring_->shared().room_made;
     std::uint32_t seen = done.load(std::memory_order_seq_cst);
@@ -212,10 +218,7 @@ memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overf
         if (const memory::block made = arguments_->allocate(bytes)) return made;
         const int error = arguments_->error();
         const std::string size = std::to_string(bytes);
-        if (bytes > budget_->limit()) {
-            throw payload_too_large("arguments of " + size + " bytes exceed the memory budget of " +
-                                    std::to_string(budget_->limit()) + " bytes");
-        }
+        require_budget_for(bytes);
         // What has ended gives its arguments back when it is collected or swept; if nothing is left
         // that could, waiting would be for ever.
         if (harvest_all()) continue;

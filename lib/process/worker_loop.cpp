@@ -1,15 +1,18 @@
 #include "process/worker_loop.hpp"
 
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 
 #include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "base/tick.hpp"
 #include "codec/exception_codec.hpp"
+#include "process/leave.hpp"
 
 namespace prefork::process {
 namespace {
@@ -195,17 +198,37 @@ void worker_loop::run_task(const ring::claimed_task& task) {
     } catch (const no_room& none) {
         sink.withdraw();
         sink.describe(ring::payload_kind::no_memory, none.size);
+    } catch (const abi::__forced_unwind&) {
+        // This thread is to end, and is all that the worker has. The handler must not be left.
+        try {
+            throw std::logic_error("the task called pthread_exit(), or was cancelled as a thread");
+        } catch (...) {
+            sink.withdraw();
+            describe_exception(sink);
+        }
+        finish(task, sink, started, submitted, true);
+        leave(0);
     } catch (...) {
         sink.withdraw();
-        const std::string thrown = detail::encode_current_exception(options_.exception_bytes);
-        try {
-            if (!thrown.empty())
-                std::memcpy(sink.allocate(thrown.size()), thrown.data(), thrown.size());
-            sink.describe(ring::payload_kind::exception, ring::payload_kind::exception_block);
-        } catch (const no_room&) {
-            sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
-        }
+        describe_exception(sink);
     }
+    finish(task, sink, started, submitted, failed);
+}
+
+// The one in flight, as the task's result.
+void worker_loop::describe_exception(slot_sink& sink) {
+    const std::string thrown = detail::encode_current_exception(options_.exception_bytes);
+    try {
+        if (!thrown.empty())
+            std::memcpy(sink.allocate(thrown.size()), thrown.data(), thrown.size());
+        sink.describe(ring::payload_kind::exception, ring::payload_kind::exception_block);
+    } catch (const no_room&) {
+        sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
+    }
+}
+
+void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
+                         std::uint64_t submitted, bool failed) {
     // Before the commit: once the caller has its answer, stats() counts it.
     journal_->counts.note(started > submitted ? started - submitted : 0, base::ticks() - started,
                           failed);

@@ -48,6 +48,9 @@ class worker_loop {
     class slot_sink;
 
     void run_task(const ring::claimed_task& task);
+    void describe_exception(slot_sink& sink);
+    void finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
+                std::uint64_t submitted, bool failed);
     void make_room() noexcept;
     void sleep();
     void trim_if_asked();

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include "prefork/export.hpp"
+
+namespace prefork::detail {
+
+[[noreturn]] PREFORK_EXPORT void throw_group_shared();
+
+/// Sees two threads in the calls of an object that belongs to one at a time. Sees overlap, not
+/// taking turns, which is allowed. Not a lock: nobody waits. Moves with its object, as nobody's.
+class one_thread {
+  public:
+    one_thread() noexcept = default;
+    one_thread(one_thread&&) noexcept {}
+    one_thread& operator=(one_thread&&) noexcept { return *this; }
+
+    /// A call, from its beginning to its end. \throws std::invalid_argument if another thread is in
+    /// one. A task that runs in the caller may use the object that its caller is using.
+    class call {
+      public:
+        explicit call(one_thread& of) : of_(of) {
+            std::thread::id user{};
+            mine_ = of.user_.compare_exchange_strong(user, self(), std::memory_order_acquire);
+            if (!mine_ && user != self()) throw_group_shared();
+        }
+        ~call() {
+            if (mine_) of_.user_.store({}, std::memory_order_release);
+        }
+        call(const call&) = delete;
+        call& operator=(const call&) = delete;
+
+      private:
+        static std::thread::id self() noexcept { return std::this_thread::get_id(); }
+
+        one_thread& of_;
+        bool mine_;
+    };
+
+  private:
+    std::atomic<std::thread::id> user_{};
+};
+
+}  // namespace prefork::detail
