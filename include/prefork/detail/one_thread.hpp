@@ -3,11 +3,9 @@
 #include <atomic>
 #include <thread>
 
-#include "prefork/export.hpp"
+#include "prefork/detail/pool_core.hpp"
 
 namespace prefork::detail {
-
-[[noreturn]] PREFORK_EXPORT void throw_group_shared();
 
 /// Sees two threads in the calls of an object that belongs to one at a time. Sees overlap, not
 /// taking turns, which is allowed. Not a lock: nobody waits. Moves with its object, as nobody's.

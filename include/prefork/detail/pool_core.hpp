@@ -103,6 +103,7 @@ PREFORK_EXPORT bool cancel(pool_core& core, ticket task);
 [[noreturn]] PREFORK_EXPORT void throw_wait_timeout(std::chrono::nanoseconds waited);
 [[noreturn]] PREFORK_EXPORT void throw_no_result();
 [[noreturn]] PREFORK_EXPORT void throw_group_collected();
+[[noreturn]] PREFORK_EXPORT void throw_group_shared();
 [[noreturn]] PREFORK_EXPORT void throw_moved_from();
 
 template <class Rep, class Period>
