@@ -81,6 +81,14 @@ class pool_core {
     [[nodiscard]] unsigned seat_of(const std::byte* data) const noexcept;
     /// For shared arrays; empty in a pool without processes.
     [[nodiscard]] memory::block allocate_array(std::size_t bytes);
+    /// What an inline run may take. The budget that was asked for: one that a pool with workers
+    /// chooses by itself is half of what the machine has, and new[] says when that is too much.
+    [[nodiscard]] std::uint64_t inline_budget() const noexcept {
+        return budget_ ? budget_->limit() : options_.memory_budget;
+    }
+    [[nodiscard]] bool fits_budget(std::size_t bytes) const noexcept {
+        return inline_budget() == 0 || bytes <= inline_budget();
+    }
     /// Takes no lock of the pool, so that the last reference may be dropped anywhere.
     void release_argument(const memory::block& block) noexcept;
 

@@ -49,21 +49,17 @@ class private_sink final : public result_sink {
 
 }  // namespace
 
-// The budget that was asked for. One that a pool with workers chooses by itself is half of what
-// the machine has, and new[] says when that is too much.
 void pool_core::require_budget_for(std::size_t argument_bytes) const {
-    const std::uint64_t limit = budget_ ? budget_->limit() : options_.memory_budget;
-    if (limit == 0 || argument_bytes <= limit) return;
+    if (fits_budget(argument_bytes)) return;
     throw payload_too_large("arguments of " + std::to_string(argument_bytes) +
-                            " bytes exceed the memory budget of " + std::to_string(limit) +
-                            " bytes");
+                            " bytes exceed the memory budget of " +
+                            std::to_string(inline_budget()) + " bytes");
 }
 
 ticket pool_core::run_inline(const call& what) {
     require_budget_for(what.size);
-    const std::uint64_t limit = budget_ ? budget_->limit() : options_.memory_budget;
     outcome result;
-    private_sink sink{limit};
+    private_sink sink{inline_budget()};
     std::size_t too_large = 0;
     const std::uint64_t began = base::ticks();
     try {
@@ -90,8 +86,8 @@ ticket pool_core::run_inline(const call& what) {
     if (too_large != 0) {
         result.failure_ = std::make_exception_ptr(payload_too_large(
             "result of task " + std::to_string(made.position - first_inline) + ": no room for " +
-            std::to_string(too_large) + " bytes in the memory budget of " + std::to_string(limit) +
-            " bytes"));
+            std::to_string(too_large) + " bytes in the memory budget of " +
+            std::to_string(inline_budget()) + " bytes"));
     }
     ++tallies_.submitted;
     ++tallies_.inlined;

@@ -130,15 +130,16 @@ shared_ref shared_ref::allocate_here(std::uint64_t count, std::size_t size) {
     const std::size_t bytes = checked_bytes(count, size);
     shared_block block;
     block.bytes = bytes;
+    const exchange* const inline_run = exchange::current();
     if (process::worker_loop* const loop = process::worker_loop::current()) {
         block.what = shared_block::kind::own;
         block.data = loop->arena().allocate(bytes);
-        if (block.data == nullptr) {
-            throw payload_too_large("a shared_array of " + std::to_string(bytes) +
-                                    " bytes: no room in the memory budget");
-        }
-    } else {
+    } else if (inline_run == nullptr || inline_run->core->fits_budget(bytes)) {
         block.data = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64}));
+    }
+    if (block.data == nullptr) {
+        throw payload_too_large("a shared_array of " + std::to_string(bytes) +
+                                " bytes: no room in the memory budget");
     }
     std::memset(block.data, 0, bytes);
     std::byte* const data = block.data;

@@ -1,6 +1,5 @@
 #include "process/leave.hpp"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -9,7 +8,6 @@
 
 extern "C" {
 __attribute__((weak)) void __lsan_do_leak_check();
-__attribute__((weak)) void __lsan_register_root_region(const void* begin, std::size_t size);
 }
 
 namespace prefork::process {
@@ -19,21 +17,6 @@ namespace {
 void (*write_coverage)() = nullptr;
 pid_t worker = 0;
 bool alone_at_fork = true;
-
-// The sanitizer knows this thread by the number that it had before the fork, and would look for
-// the stack of that one.
-void show_own_stack() noexcept {
-    pthread_attr_t attributes;
-    if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) return;
-    void* low = nullptr;
-    std::size_t size = 0;
-    if (::pthread_attr_getstack(&attributes, &low, &size) == 0) {
-        const auto* const here = static_cast<const char*>(__builtin_frame_address(0));
-        const auto* const end = static_cast<const char*>(low) + size;
-        __lsan_register_root_region(here, static_cast<std::size_t>(end - here));
-    }
-    ::pthread_attr_destroy(&attributes);
-}
 
 }  // namespace
 
@@ -53,10 +36,7 @@ void write_at_exit(void (*reset)(), void (*write)()) {
 
 void leave(int status) noexcept {
     if (write_coverage != nullptr) write_coverage();
-    if (__lsan_do_leak_check != nullptr && alone_at_fork) {
-        show_own_stack();
-        __lsan_do_leak_check();
-    }
+    if (__lsan_do_leak_check != nullptr && alone_at_fork) __lsan_do_leak_check();
     ::_exit(status);
 }
 
