@@ -8,7 +8,9 @@
 namespace prefork::detail {
 
 /// Sees two threads in the calls of an object that belongs to one at a time. Sees overlap, not
-/// taking turns, which is allowed. Not a lock: nobody waits. Moves with its object, as nobody's.
+/// taking turns, which is allowed. Not a lock: nobody waits, and two that begin within the same few
+/// nanoseconds may be missed, because an exchange, 7 ns, would cost a group 5 % of its speed. Moves
+/// with its object, as nobody's.
 class one_thread {
   public:
     one_thread() noexcept = default;
@@ -20,12 +22,13 @@ class one_thread {
     class call {
       public:
         explicit call(one_thread& of) : of_(of) {
-            std::thread::id user{};
-            mine_ = of.user_.compare_exchange_strong(user, self(), std::memory_order_acquire);
+            const std::thread::id user = of.user_.load(std::memory_order_relaxed);
+            mine_ = user == std::thread::id{};
             if (!mine_ && user != self()) throw_group_shared();
+            if (mine_) of.user_.store(self(), std::memory_order_relaxed);
         }
         ~call() {
-            if (mine_) of_.user_.store({}, std::memory_order_release);
+            if (mine_) of_.user_.store({}, std::memory_order_relaxed);
         }
         call(const call&) = delete;
         call& operator=(const call&) = delete;
