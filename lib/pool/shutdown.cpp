@@ -131,8 +131,8 @@ remains& remains_here() noexcept {
 }
 
 // After all handlers of atexit() and destructors of static objects; at dlclose() too, where nobody
-// else would free them.
-__attribute__((destructor)) void free_remains() {
+// else would free them. 101, the last: without a number it comes before the static objects there.
+__attribute__((destructor(101))) void free_remains() {
     if (base::thread_count() > 1) return;
     for (pool_core*& each : remains_here().cores) delete std::exchange(each, nullptr);
 }
