@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "prefork/codec.hpp"
+#include "prefork/detail/exit_data.hpp"
 #include "prefork/detail/pool_core.hpp"
 #include "prefork/export.hpp"
 #include "prefork/future.hpp"
@@ -34,8 +35,10 @@ enum class idle : std::uint8_t {
     park,      ///< sleeps at once: no CPU while idle, 4–70 µs to wake
 };
 
-/// `workers` for a pool without processes: every task runs in the caller. For gdb and valgrind; set
-/// PREFORK_WORKERS=inline in the environment to have it without a change of the program.
+/// `workers` for a pool without processes: every task runs in the caller, with the same results and
+/// errors. For gdb and valgrind; set PREFORK_WORKERS=inline in the environment to have it without a
+/// change of the program. Nobody is there to end a task: a `timeout` is not looked at, cancel() is
+/// always too late, and a task that crashes or exits takes the caller with it.
 inline constexpr unsigned inline_workers = ~0u;
 
 /// Everything has a default. What makes no sense throws std::invalid_argument naming option, value
@@ -69,7 +72,12 @@ struct pool_options {
     std::chrono::nanoseconds worker_start_timeout = std::chrono::seconds(10);
     /// In each worker that leaves in peace: the pool's end, recycling.
     std::function<void()> on_worker_exit = {};
-    /// Threads that OpenMP or a BLAS may use inside a worker. 0: usable CPUs / workers.
+    /// Threads that OpenMP or a BLAS uses in a task: OpenMP, OpenBLAS, MKL and BLIS are told
+    /// through their run-time calls, when the program links them dynamically. 0: usable CPUs /
+    /// workers, at least 1. A limit on the default: a `num_threads` clause, or a thread that a task
+    /// starts, has its own. If OpenMP has run in the thread that makes the pool, its idle threads
+    /// are released first (omp_pause_resource_all), because gcc's OpenMP would wait in each worker
+    /// for threads that the fork did not copy; the host's next parallel region starts them again.
     unsigned inner_threads = 0;
     /// Descriptors that workers keep beside 0, 1, 2; all others are closed in them.
     std::vector<int> keep_fds = {};
@@ -191,16 +199,28 @@ class basic_view {
 /// Make it before threads are started where that is possible: workers inherit memory and open
 /// descriptors as they are now, and locks that other threads hold at this moment stay locked in
 /// them for ever. Several pools may exist. Every member may be called from several threads at once.
+///
+/// A pool may be a static object: exit() in any thread ends it. What other threads ask of it
+/// meanwhile, and handlers of atexit() after that, throws pool_closed; what they wait for,
+/// cancelled. A task that calls exit() ends its worker (worker_lost), and runs none of the host's
+/// handlers and destructors.
 class PREFORK_EXPORT pool {
   public:
-    pool() : pool(pool_options{}) {}
+    __attribute__((visibility("hidden"))) pool() : pool(pool_options{}) {}
     /// Blocks until every worker has started. \throws std::invalid_argument, std::system_error,
     /// worker_start_failed
-    explicit pool(const pool_options& options);
+    __attribute__((visibility("hidden"))) explicit pool(const pool_options& options)
+        : pool(options, detail::exit_data_here()) {}
     /// Ends what runs and what waits (cancelled), within a bounded time.
     ~pool();
     pool(const pool&) = delete;
     pool& operator=(const pool&) = delete;
+    /// Futures, groups and views go on with the pool where it is now. Every other call of a pool
+    /// that was moved from throws std::invalid_argument. A task that uses its own pool finds it
+    /// where it was made: workers are older than the move.
+    pool(pool&& other) noexcept : core_(std::exchange(other.core_, nullptr)) {}
+    /// Ends the pool that was here before, as the destructor does.
+    pool& operator=(pool&& other) noexcept;
 
     template <class Fn, class... Args>
     auto submit(Fn&& fn, Args&&... arguments) {
@@ -248,7 +268,7 @@ class PREFORK_EXPORT pool {
     bool poll();
     /// Readable when poll() has something to do: for epoll and everything built on it. The pool's
     /// own, to be watched and not to be read, written or closed.
-    [[nodiscard]] int event_fd() const noexcept;
+    [[nodiscard]] int event_fd() const;
 
     [[nodiscard]] pool_stats stats() const;
     /// False while workers can't be replaced or die faster than they are.
@@ -260,9 +280,15 @@ class PREFORK_EXPORT pool {
   private:
     template <class>
     friend class task_group;
-    friend detail::pool_core& detail::core_of(pool& of) noexcept;
+    friend detail::pool_core& detail::core_of(pool& of);
+
+    pool(const pool_options& options, const detail::exit_data& tools);
 
     [[nodiscard]] basic_view<codec::automatic_t> view();
+    [[nodiscard]] detail::pool_core& core() const {
+        if (core_ == nullptr) detail::throw_moved_from();
+        return *core_;
+    }
 
     detail::pool_core* core_;
 };

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "prefork/detail/one_thread.hpp"
 #include "prefork/pool.hpp"
 
 namespace prefork {
@@ -16,7 +17,8 @@ struct group_options {
 };
 
 /// Many tasks whose results are wanted together, in the order of submission. The gate is asked
-/// once, at construction. One thread at a time; destroying it abandons what was not fetched.
+/// once, at construction. One thread at a time: a call while another thread is in one throws
+/// std::invalid_argument. Destroying it abandons what was not fetched.
 template <class T>
 class task_group {
   public:
@@ -33,6 +35,7 @@ class task_group {
     /// get()
     template <class Fn, class... Args>
     void run(Fn&& fn, Args&&... arguments) {
+        const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
         static_assert(std::is_same_v<std::remove_cv_t<detail::result_of<Fn, Args...>>, T>,
                       "prefork: the task's result is not the type of the group's results");
@@ -42,6 +45,7 @@ class task_group {
     /// Waits for all, and returns their results in the order of run(). If tasks failed, the first
     /// error in that order is thrown, after all have ended. \throws group_collected the second time
     auto get() {
+        const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
         for (const auto& task : tasks_) task.wait();
         return collect();
@@ -49,6 +53,7 @@ class task_group {
     /// As get(). \throws wait_timeout after `bound`; the tasks go on, and get() may be tried again
     template <class Rep, class Period>
     auto get_for(std::chrono::duration<Rep, Period> bound) {
+        const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
         const detail::time_point end = detail::deadline_in(bound);
         for (const auto& task : tasks_) {
@@ -80,6 +85,7 @@ class task_group {
     std::vector<future<T>> tasks_;
     bool ran_inline_ = false;
     bool collected_ = false;
+    detail::one_thread user_;
 };
 
 }  // namespace prefork

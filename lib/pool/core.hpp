@@ -41,8 +41,7 @@ namespace prefork::detail {
 /// Host-side counts for stats().
 struct tallies {
     std::uint64_t submitted = 0;
-    std::uint64_t completed = 0;
-    std::uint64_t failed = 0;
+    std::uint64_t failed = 0;  ///< by the host's decision
     std::uint64_t inlined = 0;
     std::uint64_t retried = 0;
     std::uint64_t lost_workers = 0;
@@ -69,7 +68,7 @@ inline constexpr std::chrono::milliseconds idle_before_trim{1000};
 
 class pool_core {
   public:
-    explicit pool_core(const pool_options& options);
+    pool_core(const pool_options& options, const exit_data& tools);
     /// Forks, and blocks until every worker has started. Once.
     void start();
     ~pool_core();
@@ -81,7 +80,10 @@ class pool_core {
     [[nodiscard]] std::optional<ticket> try_submit(const call& what, call_options how) noexcept;
 
     // ---- gather.cpp
-    [[nodiscard]] bool is_ready(ticket task);
+    [[nodiscard]] bool ready(ticket task) {
+        require_host_for(task);
+        return is_ready(task);
+    }
     [[nodiscard]] bool wait(ticket task, base::time_point deadline);
     [[nodiscard]] bool wait(ticket task, base::time_point deadline, const std::stop_token& stop);
     [[nodiscard]] outcome take(ticket task);
@@ -94,6 +96,14 @@ class pool_core {
     [[nodiscard]] unsigned seat_of(const std::byte* data) const noexcept;
     /// For shared arrays; empty in a pool without processes.
     [[nodiscard]] memory::block allocate_array(std::size_t bytes);
+    /// What an inline run may take. The budget that was asked for: one that a pool with workers
+    /// chooses by itself is half of what the machine has, and new[] says when that is too much.
+    [[nodiscard]] std::uint64_t inline_budget() const noexcept {
+        return budget_ ? budget_->limit() : options_.memory_budget;
+    }
+    [[nodiscard]] bool fits_budget(std::size_t bytes) const noexcept {
+        return inline_budget() == 0 || bytes <= inline_budget();
+    }
     /// Takes no lock of the pool, so that the last reference may be dropped anywhere.
     void release_argument(const memory::block& block) noexcept;
 
@@ -113,7 +123,7 @@ class pool_core {
     void drain();
     bool shutdown(std::chrono::nanoseconds bound);
     /// The pool object is gone; futures and results may still need the core, the last of which
-    /// frees it.
+    /// ends it.
     static void close(pool_core* core) noexcept;
 
     // ---- report.cpp
@@ -137,6 +147,26 @@ class pool_core {
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
     void end_all_tasks();
     void wait_for_exits(base::time_point deadline);
+    void end(lock& held) noexcept;
+
+    /// A call that uses the ring or the workers without the mutex, and has no future that keeps the
+    /// core: close() waits for it. Made with the mutex held.
+    class inside {
+      public:
+        explicit inside(pool_core& of) noexcept : of_(of) { ++of.inside_; }
+        ~inside() {
+            if (of_.inside_.fetch_sub(1) == 1) of_.inside_.notify_all();
+        }
+        inside(const inside&) = delete;
+        inside& operator=(const inside&) = delete;
+
+      private:
+        pool_core& of_;
+    };
+
+    // ---- pool.cpp
+    [[nodiscard]] unsigned inner_threads() const noexcept;
+    void become_worker();
 
     // ---- submit.cpp
     void check_open() const;
@@ -152,6 +182,7 @@ class pool_core {
     [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held, overflow when_full);
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
+    void wake_room_waiters() noexcept;
     void publish(std::uint64_t position, const call& what, const call_options& how,
                  const memory::block& arguments);
     void fill_slot(const task_record& record, ring::slot& slot);
@@ -159,13 +190,18 @@ class pool_core {
 
     // ---- inline_run.cpp
     [[nodiscard]] ticket run_inline(const call& what, const call_options& how);
-    [[nodiscard]] ticket keep_outcome(outcome&& result);
+    /// An outcome that never was in the ring, of a task that ran for so many ticks.
+    [[nodiscard]] ticket keep_outcome(outcome&& result, std::uint64_t ran, std::size_t too_large);
     [[nodiscard]] std::uint64_t take_numbers(std::uint64_t count);
+    void require_budget_for(std::size_t argument_bytes) const;
 
     // ---- gather.cpp
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
         return records_[position & (records_.size() - 1)];
     }
+    [[nodiscard]] bool is_ready(ticket task);
+    [[nodiscard]] bool is_inherited_by_worker() const noexcept;
+    void require_host() const;
     void require_host_for(ticket task) const;
     [[nodiscard]] task_record* find(ticket task) noexcept;
     [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
@@ -233,6 +269,7 @@ class pool_core {
     [[nodiscard]] base::time_point next_look(base::time_point now);
 
     pool_options options_;
+    exit_data tools_;
     unsigned usable_cpus_ = 1;
     bool inline_only_ = false;
     process::host_mark host_mark_;
@@ -285,6 +322,8 @@ class pool_core {
     bool closing_ = false;               ///< no new tasks
     bool stopping_ = false;              ///< the monitor is to end
     std::atomic<bool> orphaned_{false};  ///< the pool object is gone
+    bool ended_ = false;                 ///< and nobody holds anything of it any more
+    std::atomic<unsigned> inside_{0};
     std::string description_;
     std::string broken_;  ///< why no worker can be had any more; empty while one can
     std::string first_start_failure_;
@@ -297,6 +336,7 @@ class pool_core {
 
     std::optional<gate::gate> gate_;
     tallies tallies_;
+    stats::counter inline_runs_{};
     base::tick_scale scale_;
     std::uint64_t spin_ticks_ = 0;  ///< how long a waiter spins
     base::time_point made_at_ = base::monotonic::now();

@@ -14,10 +14,21 @@
 
 namespace prefork::detail {
 
+// A task that uses the pool it runs in.
+bool pool_core::is_inherited_by_worker() const noexcept {
+    return process::current_role() == process::role::worker && !host_mark_.is_here();
+}
+
+void pool_core::require_host() const {
+    // Without processes there is nothing that a worker of another pool could spoil.
+    if (!inline_only_ || !is_inherited_by_worker()) host_mark_.require(options_.name);
+}
+
 // Slots and books belong to the host. Results of inline runs belong to whoever ran them, a worker
 // too.
 void pool_core::require_host_for(ticket task) const {
-    if (task.position < first_inline) host_mark_.require(options_.name);
+    if (task.position >= first_inline && is_inherited_by_worker()) return;
+    host_mark_.require(options_.name);
 }
 
 // ---- waiting: no lock held; a future belongs to one thread
@@ -285,6 +296,7 @@ void pool_core::wait_for_oldest(lock& held) {
         if (!record.in_use || record.quarantined) continue;
         if (!oldest || record.position < oldest->position) oldest = ticket{record.position};
     }
+    const inside here{*this};
     held.unlock();
     if (oldest) {
         static_cast<void>(wait(*oldest, base::monotonic::now() + longest_sleep));
@@ -298,7 +310,9 @@ void pool_core::wait_for_oldest(lock& held) {
 
 void pool_core::abandon(ticket task) noexcept {
     // In a process that the user forked, this is the copy of a future that lives on in the host.
-    if (task.position < first_inline && !host_mark_.is_here()) return;
+    if (!host_mark_.is_here() && (task.position < first_inline || !is_inherited_by_worker())) {
+        return;
+    }
     outcome dropped;  // destroyed last, without the lock
     lock held{mutex_};
     if (task_record* const record = find(task)) {
@@ -379,12 +393,11 @@ void pool_core::vacate(process::worker_entry& worker) {
 }
 
 void pool_core::reference_dropped(lock& held) noexcept {
-    if (!orphaned_ || in_ring_ != 0 || !harvested_.empty() ||
+    if (!orphaned_ || ended_ || in_ring_ != 0 || !harvested_.empty() ||
         blocks_out_.load(std::memory_order_acquire) != 0) {
         return;
     }
-    held.unlock();
-    delete this;
+    end(held);
 }
 
 outcome::outcome(outcome&& other) noexcept

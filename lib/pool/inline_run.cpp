@@ -1,3 +1,5 @@
+#include <cxxabi.h>
+
 #include <cstring>
 #include <new>
 #include <string>
@@ -25,15 +27,25 @@ aligned_bytes make_bytes(std::size_t size) {
     return aligned_bytes{new (std::align_val_t{payload_alignment}) std::byte[size]};
 }
 
+// As in a worker: thrown through the invoker, never leaves run_inline().
+struct no_room {
+    std::size_t size;
+};
+
 class private_sink final : public result_sink {
   public:
+    explicit private_sink(std::uint64_t most) : most_(most) {}
     std::byte* allocate(std::size_t size) override {
+        if (most_ != 0 && size > most_) throw no_room{size};
         size_ = size;
         bytes_ = make_bytes(size);
         return bytes_.get();
     }
     aligned_bytes bytes_;
     std::size_t size_ = 0;
+
+  private:
+    std::uint64_t most_;
 };
 
 }  // namespace
@@ -47,23 +59,34 @@ std::uint64_t pool_core::take_numbers(std::uint64_t count) {
     return std::exchange(next_number_, next_number_ + count);
 }
 
+void pool_core::require_budget_for(std::size_t argument_bytes) const {
+    if (fits_budget(argument_bytes)) return;
+    throw payload_too_large("arguments of " + std::to_string(argument_bytes) +
+                            " bytes exceed the memory budget of " +
+                            std::to_string(inline_budget()) + " bytes");
+}
+
 ticket pool_core::run_inline(const call& what, const call_options& how) {
+    require_budget_for(what.size);
     auto* const outer = process::task_context::current();
+    const bool late = base::monotonic::now() >= how.deadline;
     std::uint64_t number = 0;
     {
-        lock held{mutex_};
-        check_open();
+        const lock held{mutex_};
         number = outer != nullptr ? outer->next_inner_number() : take_numbers(how.items);
+        tallies_.expired += late;
     }
     outcome result;
-    if (base::monotonic::now() >= how.deadline) {
+    if (late) {
         result.failure_ = expired(how.label);
-        return keep_outcome(std::move(result));
+        return keep_outcome(std::move(result), 0, 0);
     }
-    private_sink sink;
+    private_sink sink{inline_budget()};
+    std::size_t too_large = 0;
+    const std::uint64_t began = base::ticks();
     process::task_context context{outer != nullptr ? outer->seed() : options_.seed, number};
-    const process::task_context::scope in_task{context};
     try {
+        const process::task_context::scope in_task{context};
         const aligned_bytes payload = make_bytes(what.size);
         // Arrays that the arguments and the result name live on in `kept_` until the result is
         // decoded.
@@ -72,20 +95,30 @@ ticket pool_core::run_inline(const call& what, const call_options& how) {
         what.function({payload.get(), what.size}, sink);
         result.size_ = sink.size_;
         if (sink.size_ > 0) result.block_ = sink.bytes_.release();
+    } catch (const no_room& none) {
+        too_large = none.size;
+    } catch (const abi::__forced_unwind&) {
+        throw;  // the caller's thread is being cancelled, or ends by pthread_exit()
     } catch (...) {
         // By way of bytes as from a worker, so that the caller sees the same exception.
         const std::string thrown = encode_current_exception(64 * 1024);
         result.failure_ = decode_exception(std::as_bytes(std::span{thrown}));
     }
-    return keep_outcome(std::move(result));
+    return keep_outcome(std::move(result), base::ticks() - began, too_large);
 }
 
-ticket pool_core::keep_outcome(outcome&& result) {
+ticket pool_core::keep_outcome(outcome&& result, std::uint64_t ran, std::size_t too_large) {
     lock held{mutex_};
+    const ticket made{next_inline_++};
+    if (too_large != 0) {
+        result.failure_ = std::make_exception_ptr(payload_too_large(
+            "result of task " + std::to_string(made.position - first_inline) + ": no room for " +
+            std::to_string(too_large) + " bytes in the memory budget of " +
+            std::to_string(inline_budget()) + " bytes"));
+    }
     ++tallies_.submitted;
     ++tallies_.inlined;
-    ++(result.failure_ ? tallies_.failed : tallies_.completed);
-    const ticket made{next_inline_++};
+    inline_runs_.note(0, ran, result.failure_ != nullptr);
     harvested_.emplace(made.position, std::move(result));
     return made;
 }

@@ -37,7 +37,7 @@ void pool_core::watch(ticket task, std::function<void()> callback) {
 }
 
 bool pool_core::poll() {
-    if (process::current_role() == process::role::host) host_mark_.require(options_.name);
+    require_host();
     std::uint64_t drained = 0;
     // Before the look: what ends after it makes the descriptor readable again.
     static_cast<void>(!::read(event_fd_.get(), &drained, sizeof drained));

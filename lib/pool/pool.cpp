@@ -1,6 +1,5 @@
 #include "prefork/pool.hpp"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -19,11 +18,14 @@
 #include "gate/usable_cpus.hpp"
 #include "log/log.hpp"
 #include "pool/core.hpp"
+#include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
 #include "process/child_setup.hpp"
 #include "process/crash_report.hpp"
 #include "process/debugger.hpp"
 #include "process/identity.hpp"
+#include "process/inner_threads.hpp"
+#include "process/leave.hpp"
 #include "process/memory_use.hpp"
 #include "process/worker_loop.hpp"
 
@@ -81,20 +83,10 @@ void check(const pool_options& options) {
     }
 }
 
-// The run-time calls, because the environment variables were read long before the fork. Looked up
-// by name: whoever doesn't link them doesn't have them.
-void limit_inner_threads(unsigned threads) {
-    for (const char* name : {"omp_set_num_threads", "openblas_set_num_threads",
-                             "MKL_Set_Num_Threads", "blis_thread_set_num_threads"}) {
-        if (void* const symbol = ::dlsym(RTLD_DEFAULT, name)) {
-            reinterpret_cast<void (*)(int)>(symbol)(static_cast<int>(threads));
-        }
-    }
-}
-
 }  // namespace
 
-pool_core::pool_core(const pool_options& options) : options_(options) {
+pool_core::pool_core(const pool_options& options, const exit_data& tools)
+    : options_(options), tools_(tools) {
     check(options);
     const char* const from_environment = std::getenv("PREFORK_WORKERS");
     inline_only_ = options.workers == inline_workers ||
@@ -128,6 +120,7 @@ void pool_core::start() {
     event_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
     functions_.emplace();
+    process::release_inner_threads(inner_threads());
     make_server();
     start_workers();
     const base::all_signals_blocked
@@ -182,6 +175,7 @@ void pool_core::make_memory() {
 }
 
 void pool_core::make_server() {
+    process::note_threads_at_fork();
     process::fork_server_options how;
     how.name = options_.name;
     how.keep_fds = options_.keep_fds;
@@ -195,6 +189,20 @@ void pool_core::make_server() {
     };
     how.worker_main = [this](const process::worker_start& start) { return run_worker(start); };
     server_ = std::make_unique<process::fork_server>(how);
+}
+
+unsigned pool_core::inner_threads() const noexcept {
+    if (options_.inner_threads != 0) return options_.inner_threads;
+    return std::max(1u, usable_cpus_ / options_.workers);
+}
+
+// What a thread that is not here any more may have held at the fork: a task may use its own pool,
+// and the arrays of any.
+void pool_core::become_worker() {
+    new (&mutex_) std::mutex;
+    new (&graveyard_mutex_) std::mutex;
+    forget_inherited_blocks();
+    process::write_at_exit(tools_.reset, tools_.write);
 }
 
 int pool_core::run_worker(process::worker_start start) {
@@ -212,12 +220,10 @@ int pool_core::run_worker(process::worker_start start) {
         process::name_process(options_.name, std::to_string(start.index));
     }
     process::become_worker(start.index);
+    become_worker();
     logging::become_worker(control_->log_rings()[start.seat], wake_fd_.get());
     if (process::debugger_is_wanted() && !process::wait_for_debugger(*control_)) return 0;
-    const unsigned threads = options_.inner_threads != 0
-                                 ? options_.inner_threads
-                                 : std::max(1u, usable_cpus_ / options_.workers);
-    limit_inner_threads(threads);
+    process::limit_inner_threads(inner_threads());
     process::worker_loop_options how;
     how.seat = start.seat;
     how.seed = options_.seed;
@@ -299,7 +305,7 @@ void check_options(const call_options& how) {
     }
 }
 
-pool_core& core_of(pool& of) noexcept { return *of.core_; }
+pool_core& core_of(pool& of) { return of.core(); }
 call_options options_of(pool_core& core) noexcept {
     call_options how;
     how.timeout = core.options().timeout;
@@ -311,7 +317,7 @@ bool gate_open(pool_core& core, const double* limit) { return core.gate_open(lim
 ticket submit(pool_core& core, const call& what, const call_options& how) {
     return core.submit(what, how);
 }
-bool is_ready(pool_core& core, ticket task) { return core.is_ready(task); }
+bool is_ready(pool_core& core, ticket task) { return core.ready(task); }
 bool wait(pool_core& core, ticket task, time_point deadline) { return core.wait(task, deadline); }
 outcome take(pool_core& core, ticket task) { return core.take(task); }
 void abandon(pool_core& core, ticket task) noexcept { core.abandon(task); }
@@ -339,6 +345,11 @@ void throw_no_result() {
     throw std::invalid_argument(
         "prefork::future: its result was fetched before, or it never had one");
 }
+void throw_group_shared() {
+    throw std::invalid_argument(
+        "prefork::task_group: two threads use it at once, and it belongs to one at a time");
+}
+void throw_moved_from() { throw std::invalid_argument("prefork::pool: it was moved from"); }
 void throw_group_collected() {
     throw group_collected("prefork::task_group: its results were fetched before");
 }
@@ -349,7 +360,8 @@ namespace prefork {
 
 // In two steps, so that in the workers, which are forked in the second, this object knows its core:
 // a task may use its own pool.
-pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) {
+pool::pool(const pool_options& options, const detail::exit_data& tools)
+    : core_(new detail::pool_core(options, tools)) {
     try {
         core_->start();
     } catch (...) {
@@ -358,14 +370,19 @@ pool::pool(const pool_options& options) : core_(new detail::pool_core(options)) 
     }
 }
 pool::~pool() { detail::pool_core::close(core_); }
-std::size_t pool::cancel_all() { return core_->cancel_waiting(); }
-std::size_t pool::kill_all() { return core_->kill_running(); }
-void pool::drain() { core_->drain(); }
-bool pool::shutdown(std::chrono::nanoseconds bound) { return core_->shutdown(bound); }
-bool pool::poll() { return core_->poll(); }
-int pool::event_fd() const noexcept { return core_->event_fd(); }
-pool_stats pool::stats() const { return core_->stats(); }
-bool pool::healthy() const { return core_->healthy(); }
-std::string pool::describe() const { return core_->describe(); }
+pool& pool::operator=(pool&& other) noexcept {
+    if (this != &other)
+        detail::pool_core::close(std::exchange(core_, std::exchange(other.core_, nullptr)));
+    return *this;
+}
+std::size_t pool::cancel_all() { return core().cancel_waiting(); }
+std::size_t pool::kill_all() { return core().kill_running(); }
+void pool::drain() { core().drain(); }
+bool pool::shutdown(std::chrono::nanoseconds bound) { return core().shutdown(bound); }
+bool pool::poll() { return core().poll(); }
+int pool::event_fd() const { return core().event_fd(); }
+pool_stats pool::stats() const { return core().stats(); }
+bool pool::healthy() const { return core().healthy(); }
+std::string pool::describe() const { return core().describe(); }
 
 }  // namespace prefork

@@ -34,8 +34,11 @@ pool_stats pool_core::stats() {
     }
     std::sort(all.workers.begin(), all.workers.end(),
               [](const worker_stats& a, const worker_stats& b) { return a.index < b.index; });
+    // What ran in the caller keeps no worker busy, unless the caller is all there is.
+    const stats::sums by_workers = total;
+    total += stats::sums::of(inline_runs_);
     all.submitted = tallies_.submitted;
-    all.completed = tallies_.completed + total.count - total.failures;
+    all.completed = total.count - total.failures;
     all.failed = tallies_.failed + total.failures;
     all.inlined = tallies_.inlined;
     all.retried = tallies_.retried;
@@ -47,8 +50,9 @@ pool_stats pool_core::stats() {
     all.queue_time =
         stats::durations(total.count, total.queue_sum, total.queue_min, total.queue_max, scale);
     const std::chrono::nanoseconds life = now - made_at_;
-    all.rate = per_second(total.count, life);
-    all.busy = stats::busy_fraction(total.run_sum, scale, life * std::max(roster_.workers(), 1u));
+    const stats::sums& busy = inline_only_ ? total : by_workers;
+    all.rate = per_second(busy.count, life);
+    all.busy = stats::busy_fraction(busy.run_sum, scale, life * std::max(roster_.workers(), 1u));
     return all;
 }
 

@@ -57,8 +57,7 @@ bool pool_core::cancel(ticket task) {
 }
 
 std::size_t pool_core::cancel_waiting() {
-    if (inline_only_) return 0;
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
     const auto failure =
         std::make_exception_ptr(cancelled("the task was cancelled by cancel_all()"));
@@ -76,8 +75,7 @@ std::size_t pool_core::cancel_waiting() {
 }
 
 std::size_t pool_core::kill_running() {
-    if (inline_only_) return 0;
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
     const auto failure = std::make_exception_ptr(cancelled("the task was ended by kill_all()"));
     std::size_t count = 0;
@@ -225,9 +223,7 @@ void pool_core::fail_everything(const std::string& why) {
             static_cast<void>(give_up(record, ring::state::lost, failure, killer::pool));
         }
     }
-    // Submitters that wait for room find the pool broken.
-    ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
-    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+    wake_room_waiters();
 }
 
 }  // namespace prefork::detail

@@ -20,12 +20,15 @@ namespace {
 struct registry {
     std::mutex mutex;
     std::unordered_map<const std::byte*, shared_block*> blocks;
+    const registry* inherited = nullptr;  ///< a worker's host's, which isn't looked at any more
 };
 
-registry& blocks_here() {
-    static auto* const all = new registry;  // never destroyed: arrays may be, later, as globals
-    return *all;
+// Never destroyed: arrays may be, later, as globals.
+registry*& all_blocks() {
+    static auto* all = new registry;
+    return all;
 }
+registry& blocks_here() { return *all_blocks(); }
 
 shared_block* enter(const shared_block& made) {
     auto* const block = new shared_block;
@@ -87,6 +90,11 @@ std::size_t checked_bytes(std::uint64_t count, std::size_t size) {
 
 }  // namespace
 
+void forget_inherited_blocks() {
+    auto* const mine = new registry;
+    mine->inherited = std::exchange(all_blocks(), mine);
+}
+
 exchange::exchange(pool_core* of, std::vector<shared_ref>* keep) noexcept
     : core(of), kept(keep), outer_(std::exchange(current_exchange, this)) {}
 exchange::exchange(pool_core* of, unsigned from_seat) noexcept
@@ -122,15 +130,16 @@ shared_ref shared_ref::allocate_here(std::uint64_t count, std::size_t size) {
     const std::size_t bytes = checked_bytes(count, size);
     shared_block block;
     block.bytes = bytes;
+    const exchange* const inline_run = exchange::current();
     if (process::worker_loop* const loop = process::worker_loop::current()) {
         block.what = shared_block::kind::own;
         block.data = loop->arena().allocate(bytes);
-        if (block.data == nullptr) {
-            throw payload_too_large("a shared_array of " + std::to_string(bytes) +
-                                    " bytes: no room in the memory budget");
-        }
-    } else {
+    } else if (inline_run == nullptr || inline_run->core->fits_budget(bytes)) {
         block.data = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64}));
+    }
+    if (block.data == nullptr) {
+        throw payload_too_large("a shared_array of " + std::to_string(bytes) +
+                                " bytes: no room in the memory budget");
     }
     std::memset(block.data, 0, bytes);
     std::byte* const data = block.data;

@@ -50,4 +50,7 @@ class exchange {
     exchange* outer_;
 };
 
+/// In a new worker: the host's books of blocks may have been in the middle of a change.
+void forget_inherited_blocks();
+
 }  // namespace prefork::detail

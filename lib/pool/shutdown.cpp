@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <array>
+#include <mutex>
+#include <utility>
 
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
@@ -9,9 +12,9 @@
 namespace prefork::detail {
 
 void pool_core::drain() {
-    if (inline_only_) return;
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
+    const inside here{*this};
     for (std::size_t i = 0; i < records_.size(); ++i) {
         const task_record& record = records_[i];
         if (!record.in_use || record.quarantined) continue;
@@ -24,13 +27,11 @@ void pool_core::drain() {
 
 bool pool_core::shutdown(std::chrono::nanoseconds bound) {
     const base::time_point deadline = deadline_in(bound);
-    if (inline_only_) {
-        closing_ = true;
-        return true;
-    }
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
+    const inside here{*this};
     closing_ = true;
+    if (inline_only_) return true;
     bool all_ended = true;
     for (std::size_t i = 0; i < records_.size() && all_ended; ++i) {
         if (!records_[i].in_use || records_[i].quarantined) continue;
@@ -41,6 +42,7 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
     }
     if (stopping_) return all_ended;
     end_all_tasks();
+    wake_room_waiters();
     stopping_ = true;
     control_->flags().closing.store(1, std::memory_order_seq_cst);
     for (const process::worker_entry& each : roster_.all()) ring_->beds().wake_seat(each.seat);
@@ -96,6 +98,7 @@ void pool_core::wait_for_exits(base::time_point deadline) {
 }
 
 void pool_core::close(pool_core* core) noexcept {
+    if (core == nullptr) return;  // moved from
     // The copy of a pool in a process that the user forked: the host's goes on, and a few kilobytes
     // of this process's memory are left to its end.
     if (!core->host_mark_.is_here()) return;
@@ -106,6 +109,12 @@ void pool_core::close(pool_core* core) noexcept {
     }
     core->run_last_callbacks();
     lock held{core->mutex_};
+    // Threads that were in the middle of something: all that they wait for has just ended.
+    while (const unsigned others = core->inside_.load()) {
+        held.unlock();
+        core->inside_.wait(others);
+        held.lock();
+    }
     for (task_record& each : core->records_) {
         each.attachments.clear();
         // Nobody will ask for these, and no submission sweeps them any more.
@@ -113,6 +122,60 @@ void pool_core::close(pool_core* core) noexcept {
     }
     core->orphaned_.store(true, std::memory_order_release);
     core->reference_dropped(held);
+}
+
+// ---- what is left of a pool
+
+namespace {
+
+// Cores of the last pools that ended: a mutex, a name, and that it is closed. exit() in one thread
+// destroys static pools while others still use them; those find here that the pool is closed, where
+// they would find freed memory. One object per process, in whose end nothing may be destroyed that
+// such a thread still needs.
+struct remains {
+    std::mutex mutex;
+    std::array<pool_core*, 16> cores{};
+    std::size_t next = 0;
+};
+
+remains& remains_here() noexcept {
+    static constinit remains all;
+    return all;
+}
+
+// After all handlers of atexit() and destructors of static objects; at dlclose() too, where nobody
+// else would free them. 101, the last: without a number it comes before the static objects there.
+__attribute__((destructor(101))) void free_remains() {
+    if (base::thread_count() > 1) return;
+    for (pool_core*& each : remains_here().cores) delete std::exchange(each, nullptr);
+}
+
+}  // namespace
+
+// All but what a late call looks at first. Nothing is destroyed with the lock held that may be the
+// user's.
+void pool_core::end(lock& held) noexcept {
+    ended_ = true;
+    const pool_options options = std::exchange(options_, pool_options{.name = options_.name});
+    const auto functions = std::exchange(functions_, std::nullopt);
+    const auto tasks = std::exchange(records_, {});
+    roster_ = {};
+    server_.reset();
+    ring_.reset();
+    arguments_.reset();
+    budget_.reset();
+    control_.reset();
+    region_.reset();
+    wake_fd_.reset();
+    event_fd_.reset();
+    held.unlock();
+    pool_core* oldest = this;
+    {
+        remains& all = remains_here();
+        const std::lock_guard one{all.mutex};
+        std::swap(oldest, all.cores[all.next++ % all.cores.size()]);
+    }
+    delete oldest;
 }
 
 }  // namespace prefork::detail

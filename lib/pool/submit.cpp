@@ -23,12 +23,11 @@ std::size_t label_size(const std::shared_ptr<const std::string>& label) {
 ticket pool_core::submit(const call& what, const call_options& how) {
     check_label(how);
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
-    if (process::current_role() == process::role::worker || inline_only_ || how.here) {
-        return run_inline(what, how);
-    }
+    if (is_inherited_by_worker()) return run_inline(what, how);
     host_mark_.require(options_.name);
     lock held{mutex_};
     check_open();
+    if (inline_only_ || how.here) return held.unlock(), run_inline(what, how);
     check_function(what);
     sweep_abandoned();
     memory::block arguments;
@@ -40,7 +39,6 @@ ticket pool_core::submit(const call& what, const call_options& how) {
         next_due_ = how.deadline;
         sooner |= how.deadline < planned_look_;
     }
-    held.unlock();
     if (sooner) wake_monitor();
     return {*position};
 }
@@ -55,7 +53,7 @@ std::optional<ticket> pool_core::try_submit(const call& what, call_options how) 
     } catch (...) {
         failed.failure_ = std::current_exception();
     }
-    return keep_outcome(std::move(failed));
+    return keep_outcome(std::move(failed), 0, 0);
 }
 
 void pool_core::check_label(const call_options& how) const {
@@ -195,6 +193,7 @@ std::optional<std::uint64_t> pool_core::acquire_position(lock& held, overflow wh
 }
 
 void pool_core::wait_for_room(lock& held) {
+    const inside here{*this};
     ring::hints& shared = ring_->shared();
     ++room_waiters_;
     shared.room_wanted.store(1, std::memory_order_seq_cst);
@@ -210,11 +209,17 @@ void pool_core::wait_for_room(lock& held) {
     check_open();
 }
 
+// They find the pool broken, or closed.
+void pool_core::wake_room_waiters() noexcept {
+    ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
+    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+}
+
 memory::block pool_core::allocate_array(std::size_t bytes) {
-    if (inline_only_) return {};
-    host_mark_.require(options_.name);
+    require_host();
     lock held{mutex_};
     check_open();
+    if (inline_only_) return require_budget_for(bytes), memory::block{};
     const memory::block made = allocate_arguments(held, bytes, overflow::wait);
     std::memset(made.data, 0, bytes);
     blocks_out_.fetch_add(1, std::memory_order_relaxed);
@@ -238,6 +243,7 @@ void pool_core::bury() {
 
 // Sleeping workers keep the pages of their last results, which count against the budget.
 void pool_core::ask_workers_to_trim(lock& held) {
+    const inside here{*this};
     process::switches& flags = control_->flags();
     std::atomic<std::uint32_t>& done = ring_->shared().room_made;
     std::uint32_t seen = done.load(std::memory_order_seq_cst);
@@ -266,10 +272,7 @@ memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overf
         if (const memory::block made = arguments_->allocate(bytes)) return made;
         const int error = arguments_->error();
         const std::string size = std::to_string(bytes);
-        if (bytes > budget_->limit()) {
-            throw payload_too_large("arguments of " + size + " bytes exceed the memory budget of " +
-                                    std::to_string(budget_->limit()) + " bytes");
-        }
+        require_budget_for(bytes);
         // What has ended gives its arguments back when it is collected or swept; if nothing is left
         // that could, waiting would be for ever.
         if (harvest_all()) continue;

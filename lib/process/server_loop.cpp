@@ -22,6 +22,7 @@
 #include "base/system_call.hpp"
 #include "process/child_setup.hpp"
 #include "process/fork_server.hpp"
+#include "process/leave.hpp"
 
 // The fork server's own life. No exceptions to speak of, no locks, no shared memory: it forks,
 // reaps, and ends when the host ends.
@@ -135,7 +136,7 @@ void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) n
         // Ended inside the handler: a thread's cancellation passes here too, and must not go on.
         ::_exit(70);
     }
-    ::_exit(status);
+    leave(status);
 }
 
 // A worker is believed about itself only, and only in these two forms.

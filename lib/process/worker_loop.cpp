@@ -1,9 +1,11 @@
 #include "process/worker_loop.hpp"
 
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 
 #include "base/fail_point.hpp"
@@ -13,6 +15,7 @@
 #include "codec/label_prefix.hpp"
 #include "prefork/worker.hpp"
 #include "process/child_setup.hpp"
+#include "process/leave.hpp"
 #include "process/task_context.hpp"
 
 namespace prefork::process {
@@ -255,19 +258,40 @@ void worker_loop::call_task(const ring::claimed_task& task, ring::slot& slot,
     } catch (const no_room& none) {
         sink.withdraw();
         sink.describe(ring::payload_kind::no_memory, none.size);
+    } catch (const abi::__forced_unwind&) {
+        // This thread is to end, and is all that the worker has. The handler must not be left.
+        try {
+            throw std::logic_error("the task called pthread_exit(), or was cancelled as a thread");
+        } catch (...) {
+            sink.withdraw();
+            describe_exception(sink);
+        }
+        finish(task, sink, started, submitted, true);
+        leave(0);
     } catch (...) {
         sink.withdraw();
-        const std::string thrown = detail::encode_current_exception(options_.exception_bytes);
-        try {
-            if (!thrown.empty())
-                std::memcpy(sink.allocate(thrown.size()), thrown.data(), thrown.size());
-            sink.describe(ring::payload_kind::exception, ring::payload_kind::exception_block);
-        } catch (const no_room&) {
-            sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
-        }
+        describe_exception(sink);
     }
+    finish(task, sink, started, submitted, failed);
+}
+
+// The one in flight, as the task's result.
+void worker_loop::describe_exception(slot_sink& sink) {
+    const std::string thrown = detail::encode_current_exception(options_.exception_bytes);
+    try {
+        if (!thrown.empty())
+            std::memcpy(sink.allocate(thrown.size()), thrown.data(), thrown.size());
+        sink.describe(ring::payload_kind::exception, ring::payload_kind::exception_block);
+    } catch (const no_room&) {
+        sink.describe(ring::payload_kind::exception, 0);  // no memory even for its message
+    }
+}
+
+void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
+                         std::uint64_t submitted, bool failed) {
     const std::uint64_t ran = base::ticks() - started;
-    if (!label_.empty()) slot.due = static_cast<std::int64_t>(ran);  // for the label's statistics
+    // For the label's statistics.
+    if (!label_.empty()) ring_->at(task.position).due = static_cast<std::int64_t>(ran);
     // Before the commit: once the caller has its answer, stats() counts it.
     journal_->counts.note(started > submitted ? started - submitted : 0, ran, failed);
     base::fail_point::pass("worker.before_commit");

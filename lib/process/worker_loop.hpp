@@ -70,6 +70,9 @@ class worker_loop {
     void expire(const ring::claimed_task& task, slot_sink& sink);
     bool commit(const ring::claimed_task& task) noexcept;
     void set_label(std::string_view label) noexcept;
+    void describe_exception(slot_sink& sink);
+    void finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
+                std::uint64_t submitted, bool failed);
     void make_room() noexcept;
     void sleep();
     void trim_if_asked();

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <list>
@@ -5,10 +7,12 @@
 #include <numeric>
 #include <ranges>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
+#include "support/inline_mode.hpp"
 #include "support/leaks.hpp"
 
 namespace pf = prefork;
@@ -113,6 +117,7 @@ TEST_CASE("more results than the ring has slots are kept until they are fetched"
 }
 
 TEST_CASE("get_for throws wait_timeout, the tasks go on, and get may be tried again") {
+    if (pf::test::left_out_inline("a task that runs while its caller goes on")) return;
     pf::pool pool{{.workers = 1}};
     pf::task_group<int> group{pool};
     group.run([] {
@@ -146,7 +151,8 @@ TEST_CASE("above the load, strictly, groups and maps run in the caller with the 
     pf::pool gated{{.workers = 1, .max_load_average = 0.01}};
     const auto here = gated.map(std::vector<int>{1, 2}, [](int) { return ::getpid(); });
     CHECK(here == std::vector<int>{::getpid(), ::getpid()});
-    CHECK(gated.submit([] { return ::getpid(); }).get() != ::getpid());
+    const bool here_too = gated.submit([] { return ::getpid(); }).get() == ::getpid();
+    CHECK(here_too == pf::test::inline_mode());
 }
 
 TEST_CASE("the machine's own load is read") {
@@ -161,10 +167,69 @@ TEST_CASE("wait_for and ready tell without fetching") {
         ::nanosleep(&time, nullptr);
         return 1;
     });
-    CHECK_FALSE(result.wait_for(1ms));
+    CHECK(result.wait_for(1ms) == pf::test::inline_mode());
     CHECK(result.wait_for(10s));
     CHECK(result.ready());
     CHECK(result.get() == 1);
     CHECK_FALSE(result.valid());
     REQUIRE_THROWS_AS(result.get(), std::invalid_argument);
+}
+
+TEST_CASE("a result is fetched once, and the second time says so") {
+    pf::pool pool{{.workers = 1}};
+    auto result = pool.submit(twice, 1);
+    CHECK(result.get() == 2);
+    const std::string fetched =
+        "prefork::future: its result was fetched before, or it never had one";
+    REQUIRE_THROWS_WITH(result.get(), fetched);
+    REQUIRE_THROWS_WITH(result.ready(), fetched);
+    REQUIRE_THROWS_WITH(result.wait(), fetched);
+    REQUIRE_THROWS_WITH(result.cancel(), fetched);
+    REQUIRE_THROWS_WITH(pf::future<int>{}.get(), fetched);
+    auto failed = pool.submit(fail_at_7, 7);
+    REQUIRE_THROWS_AS(failed.get(), std::out_of_range);
+    REQUIRE_THROWS_WITH(failed.get(), fetched);
+}
+
+TEST_CASE("a group that two threads use at once says so, and loses nothing") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1}};
+    pf::task_group<int> group{pool};
+    int begun[2];
+    int go_on[2];
+    REQUIRE(::pipe(begun) == 0);
+    REQUIRE(::pipe(go_on) == 0);
+    {
+        // In the group's own call, on its thread, for as long as we want.
+        pf::pool here{{.workers = pf::inline_workers}};
+        pf::task_group<int> busy{here};
+        std::thread user{[&] {
+            busy.run(
+                [](int say, int hear) {
+                    char byte = 0;
+                    static_cast<void>(!::write(say, "x", 1));
+                    return static_cast<int>(::read(hear, &byte, 1));
+                },
+                begun[1], go_on[0]);
+        }};
+        char byte = 0;
+        REQUIRE(::read(begun[0], &byte, 1) == 1);
+        const std::string shared =
+            "prefork::task_group: two threads use it at once, and it belongs to one at a time";
+        CHECK_THROWS_WITH(busy.run(twice, 1), shared);
+        CHECK_THROWS_WITH(busy.get(), shared);
+        CHECK_THROWS_WITH(busy.get_for(1s), shared);
+        CHECK(::write(go_on[1], "x", 1) == 1);
+        user.join();
+        // One after the other is fine, and so is a task that uses its caller's group.
+        std::thread{[&] { busy.run(twice, 2); }}.join();
+        static pf::task_group<int>* own = nullptr;
+        own = &busy;
+        busy.run([] { return own->run(twice, 3), 5; });
+        CHECK(busy.get() == std::vector<int>{1, 4, 6, 5});
+    }
+    for (const int each : {begun[0], begun[1], go_on[0], go_on[1]}) ::close(each);
+    pf::task_group<int> moved{std::move(group)};
+    moved.run(twice, 4);
+    CHECK(moved.get() == std::vector<int>{8});
 }

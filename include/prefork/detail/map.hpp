@@ -100,6 +100,6 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
     }
 }
 
-inline basic_view<codec::automatic_t> pool::view() { return {*core_, detail::options_of(*core_)}; }
+inline basic_view<codec::automatic_t> pool::view() { return {core(), detail::options_of(core())}; }
 
 }  // namespace prefork

@@ -94,7 +94,7 @@ class PREFORK_EXPORT decoding {
     alignas(void*) std::byte exchange_[4 * sizeof(void*)];
 };
 
-[[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of) noexcept;
+[[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of);
 [[nodiscard]] PREFORK_EXPORT call_options options_of(pool_core& core) noexcept;
 [[nodiscard]] PREFORK_EXPORT unsigned workers_of(pool_core& core) noexcept;
 /// The load is at most `max_load_average` (the pool's own if unset, NaN: no limit) per usable CPU.
@@ -128,6 +128,8 @@ PREFORK_EXPORT bool cancel(pool_core& core, ticket task);
 [[noreturn]] PREFORK_EXPORT void throw_wait_timeout(std::chrono::nanoseconds waited);
 [[noreturn]] PREFORK_EXPORT void throw_no_result();
 [[noreturn]] PREFORK_EXPORT void throw_group_collected();
+[[noreturn]] PREFORK_EXPORT void throw_group_shared();
+[[noreturn]] PREFORK_EXPORT void throw_moved_from();
 
 template <class Rep, class Period>
 [[nodiscard]] time_point deadline_in(std::chrono::duration<Rep, Period> bound) {
