@@ -99,6 +99,24 @@ struct task_options {
     std::optional<std::string_view> label = std::nullopt;
 };
 
+struct map_options {
+    /// While it waits, the caller runs chunks too, that no worker has begun: the last ones first.
+    /// What crashes there takes the caller with it, and no timeout ends it.
+    bool caller_helps = false;
+};
+
+/// Which result of a stream comes next.
+enum class order : std::uint8_t {
+    submission,  ///< that of the oldest input
+    completion,  ///< first come, first out
+};
+
+struct stream_options {
+    /// Tasks submitted whose results were not taken yet. 0: two a worker, and two.
+    std::size_t max_in_flight = 0;
+    prefork::order order = prefork::order::submission;
+};
+
 /// A cheap view of a pool with options and a codec of its own; valid as long as the pool.
 template <class Codec>
 class basic_view {
@@ -146,9 +164,17 @@ class basic_view {
     /// `fn` of every element of `inputs`, in their order; waits for all of them. The first error,
     /// in that order, is thrown after all have ended.
     template <std::ranges::input_range Range, class Fn>
-    auto map(Range&& inputs, Fn fn);
+    auto map(Range&& inputs, Fn fn, const map_options& how = {});
+
+    /// `fn` of every element of `inputs`, lazily and bounded: a range of results to go through
+    /// once, see result_stream. Needs <prefork/stream.hpp>.
+    template <std::ranges::input_range Range, class Fn>
+    [[nodiscard]] auto stream(Range&& inputs, Fn fn, const stream_options& options = {}) const;
 
   private:
+    template <class, class, class>
+    friend class result_stream;
+
     template <class... Ws, class Fn, class... Args>
     auto submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
         using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
@@ -235,8 +261,12 @@ class PREFORK_EXPORT pool {
         view().detach(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
     template <std::ranges::input_range Range, class Fn>
-    auto map(Range&& inputs, Fn fn) {
-        return view().map(std::forward<Range>(inputs), fn);
+    auto map(Range&& inputs, Fn fn, const map_options& how = {}) {
+        return view().map(std::forward<Range>(inputs), fn, how);
+    }
+    template <std::ranges::input_range Range, class Fn>
+    [[nodiscard]] auto stream(Range&& inputs, Fn fn, const stream_options& options = {}) {
+        return view().stream(std::forward<Range>(inputs), fn, options);
     }
     [[nodiscard]] basic_view<codec::automatic_t> with(const task_options& options) {
         return view().with(options);

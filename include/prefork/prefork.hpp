@@ -13,6 +13,7 @@
 #include "prefork/ranges.hpp"
 #include "prefork/shared_array.hpp"
 #include "prefork/stats.hpp"
+#include "prefork/stream.hpp"
 #include "prefork/task_group.hpp"
 #include "prefork/when.hpp"
 #include "prefork/worker.hpp"

@@ -30,6 +30,7 @@
 #include "process/identity.hpp"
 #include "process/oom_kills.hpp"
 #include "process/roster.hpp"
+#include "process/task_context.hpp"
 #include "ring/ring.hpp"
 #include "stats/report.hpp"
 
@@ -78,6 +79,7 @@ class pool_core {
     // ---- submit.cpp, inline_run.cpp
     ticket submit(const call& what, const call_options& how);
     [[nodiscard]] std::optional<ticket> try_submit(const call& what, call_options how) noexcept;
+    void help(ticket task);
 
     // ---- gather.cpp
     [[nodiscard]] bool ready(ticket task) {
@@ -194,6 +196,10 @@ class pool_core {
     [[nodiscard]] ticket keep_outcome(outcome&& result, std::uint64_t ran, std::size_t too_large);
     [[nodiscard]] std::uint64_t take_numbers(std::uint64_t count);
     void require_budget_for(std::size_t argument_bytes) const;
+    template <class Write>
+    void call_here(invoker function, std::size_t size, Write write, process::task_context& context,
+                   outcome& result, std::size_t& too_large);
+    [[nodiscard]] std::exception_ptr no_room_for(std::uint64_t task, std::size_t bytes) const;
 
     // ---- gather.cpp
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {

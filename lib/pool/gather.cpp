@@ -268,6 +268,7 @@ void pool_core::end_quarantine() {
 }
 
 void pool_core::harvest(task_record& record, ring::slot_word word) {
+    if (record.runs_here) return;
     if (record.quarantined) {
         end_quarantine();
         return;

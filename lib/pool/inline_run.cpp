@@ -5,6 +5,7 @@
 #include <string>
 
 #include "codec/exception_codec.hpp"
+#include "codec/label_prefix.hpp"
 #include "pool/core.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
@@ -81,18 +82,26 @@ ticket pool_core::run_inline(const call& what, const call_options& how) {
         result.failure_ = expired(how.label);
         return keep_outcome(std::move(result), 0, 0);
     }
-    private_sink sink{inline_budget()};
-    std::size_t too_large = 0;
     const std::uint64_t began = base::ticks();
     process::task_context context{outer != nullptr ? outer->seed() : options_.seed, number};
+    std::size_t too_large = 0;
+    const auto write = [&](std::byte* to) { what.write(what.encoder, to); };
+    call_here(what.function, what.size, write, context, result, too_large);
+    return keep_outcome(std::move(result), base::ticks() - began, too_large);
+}
+
+template <class Write>
+void pool_core::call_here(invoker function, std::size_t size, Write write,
+                          process::task_context& context, outcome& result, std::size_t& too_large) {
+    private_sink sink{inline_budget()};
     try {
         const process::task_context::scope in_task{context};
-        const aligned_bytes payload = make_bytes(what.size);
+        const aligned_bytes payload = make_bytes(size);
         // Arrays that the arguments and the result name live on in `kept_` until the result is
         // decoded.
         const exchange here{this, &result.kept_};
-        what.write(what.encoder, payload.get());
-        what.function({payload.get(), what.size}, sink);
+        write(payload.get());
+        function({payload.get(), size}, sink);
         result.size_ = sink.size_;
         if (sink.size_ > 0) result.block_ = sink.bytes_.release();
     } catch (const no_room& none) {
@@ -104,18 +113,55 @@ ticket pool_core::run_inline(const call& what, const call_options& how) {
         const std::string thrown = encode_current_exception(64 * 1024);
         result.failure_ = decode_exception(std::as_bytes(std::span{thrown}));
     }
-    return keep_outcome(std::move(result), base::ticks() - began, too_large);
+}
+
+// A task that waits in the ring is taken out of it, and its result is kept as one that was
+// harvested.
+void pool_core::help(ticket task) {
+    lock held{mutex_};
+    task_record* const record = find(task);
+    // Arrays in its arguments are known to workers by where they lie; here they have an owner.
+    if (record == nullptr || !record->attachments.empty()) return;
+    ring::slot_word word = ring_->word(task.position);
+    if (word.state() != ring::state::ready ||
+        !ring_->change(task.position, word, word.with(ring::state::cancelled))) {
+        return;
+    }
+    const inside here{*this};
+    record->runs_here = true;
+    const auto function = reinterpret_cast<invoker>(record->function);
+    const std::byte* from =
+        record->arguments ? record->arguments.data : ring_->at(task.position).payload.data();
+    const std::size_t prefix = record->label ? label_prefix{*record->label}.size() : 0;
+    const std::size_t size = record->size - prefix;
+    process::task_context context{options_.seed, record->number};
+    outcome result;
+    std::size_t too_large = 0;
+    held.unlock();
+    const std::uint64_t began = base::ticks();
+    call_here(
+        function, size, [&](std::byte* to) { std::memcpy(to, from + prefix, size); }, context,
+        result, too_large);
+    const std::uint64_t ran = base::ticks() - began;
+    held.lock();
+    record->runs_here = false;
+    if (too_large != 0) result.failure_ = no_room_for(task.position, too_large);
+    ++tallies_.inlined;
+    inline_runs_.note(0, ran, result.failure_ != nullptr);
+    harvested_.emplace(task.position, std::move(result));
+    free_record(*record, ring_->word(task.position));
+}
+
+std::exception_ptr pool_core::no_room_for(std::uint64_t task, std::size_t bytes) const {
+    return std::make_exception_ptr(payload_too_large(
+        "result of task " + std::to_string(task) + ": no room for " + std::to_string(bytes) +
+        " bytes in the memory budget of " + std::to_string(inline_budget()) + " bytes"));
 }
 
 ticket pool_core::keep_outcome(outcome&& result, std::uint64_t ran, std::size_t too_large) {
     lock held{mutex_};
     const ticket made{next_inline_++};
-    if (too_large != 0) {
-        result.failure_ = std::make_exception_ptr(payload_too_large(
-            "result of task " + std::to_string(made.position - first_inline) + ": no room for " +
-            std::to_string(too_large) + " bytes in the memory budget of " +
-            std::to_string(inline_budget()) + " bytes"));
-    }
+    if (too_large != 0) result.failure_ = no_room_for(made.position - first_inline, too_large);
     ++tallies_.submitted;
     ++tallies_.inlined;
     inline_runs_.note(0, ran, result.failure_ != nullptr);

@@ -320,6 +320,7 @@ ticket submit(pool_core& core, const call& what, const call_options& how) {
 bool is_ready(pool_core& core, ticket task) { return core.ready(task); }
 bool wait(pool_core& core, ticket task, time_point deadline) { return core.wait(task, deadline); }
 outcome take(pool_core& core, ticket task) { return core.take(task); }
+void help(pool_core& core, ticket task) { core.help(task); }
 void abandon(pool_core& core, ticket task) noexcept { core.abandon(task); }
 bool cancel(pool_core& core, ticket task) { return core.cancel(task); }
 std::optional<ticket> try_submit(pool_core& core, const call& what, call_options how) noexcept {

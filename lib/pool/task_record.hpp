@@ -25,6 +25,8 @@ struct task_record {
     bool abandoned = false;
     /// Its result is out, but the worker that it was taken from may still write to the slot.
     bool quarantined = false;
+    /// A thread of the host runs it, and nobody else is to look at it.
+    bool runs_here = false;
     /// Later runs still allowed after a lost worker, and runs begun so far that were lost.
     unsigned retries_left = 0;
     unsigned lost_runs = 0;

@@ -62,7 +62,7 @@ basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
 
 template <class Codec>
 template <std::ranges::input_range Range, class Fn>
-auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
+auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) {
     using item = std::ranges::range_value_t<Range>;
     using chunk = detail::map_chunk<Fn, item>;
     using result = typename chunk::result;
@@ -72,7 +72,7 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
     std::size_t size = 64;  // where the number of items isn't known
     if constexpr (std::ranges::sized_range<Range> || std::ranges::forward_range<Range>) {
         size = detail::chunk_size(static_cast<std::size_t>(std::ranges::distance(inputs)),
-                                  detail::workers_of(*core_));
+                                  detail::workers_of(*core_) + (how.caller_helps ? 1 : 0));
     }
     std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<item>>()))> parts;
     std::vector<item> items;
@@ -86,6 +86,12 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
     }
     if (!items.empty()) send();
 
+    if (how.caller_helps) {
+        // From the end: the workers come from the front.
+        for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+            detail::help(*core_, detail::future_access::task_of(*part).task);
+        }
+    }
     for (const auto& part : parts) part.wait();
     if constexpr (std::is_void_v<result>) {
         for (auto& part : parts) part.get();

@@ -121,6 +121,8 @@ PREFORK_EXPORT ticket submit(pool_core& core, const call& what, const call_optio
 PREFORK_EXPORT void watch(pool_core& core, ticket task, std::function<void()> callback);
 /// After wait(): the result, once.
 [[nodiscard]] PREFORK_EXPORT outcome take(pool_core& core, ticket task);
+/// Runs a task that no worker has claimed here and now; its result is as any other's.
+PREFORK_EXPORT void help(pool_core& core, ticket task);
 /// Nobody will ask for it any more.
 PREFORK_EXPORT void abandon(pool_core& core, ticket task) noexcept;
 /// False when it had already ended.
