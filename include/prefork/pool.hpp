@@ -97,6 +97,7 @@ struct task_options {
     std::optional<unsigned> retries = std::nullopt;
     /// What the task is, for people: in errors, log lines, ps and statistics. At most 200 bytes.
     std::optional<std::string_view> label = std::nullopt;
+    prefork::priority priority = prefork::priority::normal;
 };
 
 struct map_options {

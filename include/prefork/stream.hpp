@@ -45,9 +45,7 @@ class result_stream {
             return *this;
         }
         void operator++(int) { ++*this; }
-        friend bool operator==(const iterator& at, std::default_sentinel_t) {
-            return at.is_done();
-        }
+        friend bool operator==(const iterator& at, std::default_sentinel_t) { return at.is_done(); }
 
       private:
         friend class result_stream;

@@ -154,7 +154,7 @@ void pool_core::make_memory() {
     const std::size_t slots = std::bit_ceil(options_.queue_limit + workers + 1);
     region_ = std::make_unique<memory::region>(memory::region_request{
         .control_bytes = process::control::bytes(seats),
-        .ring_bytes = slots * sizeof(ring::slot),
+        .ring_bytes = slots * (sizeof(ring::slot) + 2 * sizeof(std::uint64_t)),
         .seats = seats,
     });
     control_.emplace(region_->control(), seats);
@@ -163,8 +163,11 @@ void pool_core::make_memory() {
     budget_.emplace(control_->budget_words(), limit);
     ring::sleepers beds{control_->hints(), control_->beds()};
     beds.prepare_for(seats);
+    auto* const entries = reinterpret_cast<std::atomic<std::uint64_t>*>(region_->ring().data() +
+                                                                        slots * sizeof(ring::slot));
     ring_.emplace(control_->hints(),
-                  std::span{reinterpret_cast<ring::slot*>(region_->ring().data()), slots}, beds);
+                  std::span{reinterpret_cast<ring::slot*>(region_->ring().data()), slots},
+                  ring::queue_entries{{entries, slots}, {entries + slots, slots}}, beds);
     arguments_.emplace(*region_, *budget_, seats);
     records_ = std::vector<task_record>(slots);
     held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);

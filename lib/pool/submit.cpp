@@ -14,6 +14,9 @@
 namespace prefork::detail {
 namespace {
 
+static_assert(static_cast<int>(priority::low) == static_cast<int>(ring::priority::low) &&
+              static_cast<int>(priority::high) == static_cast<int>(ring::priority::high));
+
 std::size_t label_size(const std::shared_ptr<const std::string>& label) {
     return label != nullptr ? label_prefix{*label}.size() : 0;
 }
@@ -116,7 +119,8 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     ++in_ring_;
     ++tallies_.submitted;
     next_position_ = position + 1;
-    attention_.store(ring_->publish(position), std::memory_order_relaxed);
+    attention_.store(ring_->publish(position, static_cast<ring::priority>(how.priority)),
+                     std::memory_order_relaxed);
 }
 
 void pool_core::fill_slot(const task_record& record, ring::slot& slot) {

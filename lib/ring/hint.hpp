@@ -17,6 +17,19 @@ inline constexpr unsigned bitmap_words = 8;
 static_assert(bitmap_words * 64 > slot_word::max_seats);
 inline constexpr unsigned retry_entries = 8;
 
+/// Positions of tasks of one priority, in order, beside the ring: `entries` of the ring's owner.
+/// Advanced by compare-and-swap, never beyond tail, so that no entry is passed unseen.
+struct alignas(128) queue_hint {
+    std::atomic<std::uint64_t> head;
+    /// Written by the host only.
+    alignas(128) std::atomic<std::uint64_t> tail;
+
+    [[nodiscard]] bool in_sight() const noexcept {
+        // seq_cst: part of what a worker looks at before it sleeps (wake.hpp).
+        return head.load(std::memory_order_seq_cst) != tail.load(std::memory_order_seq_cst);
+    }
+};
+
 struct alignas(128) hints {
     /// Next position to reserve. Workers add 1; anybody may lower it, and that is always safe: the
     /// words say what is still to be done.
@@ -28,6 +41,10 @@ struct alignas(128) hints {
     alignas(128) std::atomic<std::uint64_t> idle[bitmap_words];
     /// Positions of tasks that were put back, plus 1; 0 is none. Looked at before head.
     alignas(128) std::atomic<std::uint64_t> retry[retry_entries];
+    /// Looked at before head, and after it. A task of high priority may also be found from head;
+    /// one of low priority may not.
+    queue_hint high;
+    queue_hint low;
     /// Submitters that wait for room. The host counts in private and writes 0 or 1.
     alignas(128) std::atomic<std::uint32_t> room_wanted;
     /// Bumped by a worker that claims while room is wanted: the submitters' futex.

@@ -1,13 +1,28 @@
 #include "ring/ring.hpp"
 
+#include <algorithm>
+
 #include "base/fail_point.hpp"
 #include "base/futex.hpp"
 
 namespace prefork::ring {
 
-attention ring::publish(std::uint64_t position) {
+// False when the queue is full of tasks that were given up while they waited: then the task goes
+// with those of normal priority.
+bool ring::enqueue(std::uint64_t position, queue_hint& queue,
+                   std::span<std::atomic<std::uint64_t>> entries) noexcept {
+    const std::uint64_t tail = queue.tail.load(std::memory_order_relaxed);
+    if (tail - queue.head.load(std::memory_order_relaxed) >= entries.size()) return false;
+    // Relaxed: the tail publishes it.
+    entries[tail & mask_].store(position, std::memory_order_relaxed);
+    return true;
+}
+
+attention ring::publish(std::uint64_t position, priority as) {
     slot& here = at(position);
-    const slot_word next = slot_word::ready(position, 0);
+    const bool high = as == priority::high && enqueue(position, shared_->high, queues_.high);
+    const bool low = as == priority::low && enqueue(position, shared_->low, queues_.low);
+    const slot_word next = slot_word::ready(position, 0).with_low(low);
     std::uint64_t seen = here.word.load(std::memory_order_relaxed);
     slot_word before;
     do {
@@ -16,6 +31,9 @@ attention ring::publish(std::uint64_t position) {
         // loads of idle bits below are the host's half of Dekker's argument (wake.hpp).
     } while (!here.word.compare_exchange_weak(seen, next.bits(), std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
+    // seq_cst: as the tail below. After the word: who sees the entry finds the task.
+    if (high) shared_->high.tail.fetch_add(1, std::memory_order_seq_cst);
+    if (low) shared_->low.tail.fetch_add(1, std::memory_order_seq_cst);
     const std::uint64_t previous = published_before_;
     published_before_ = position;
     if (before.state() == state::awaited) {
@@ -41,7 +59,8 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
     std::uint64_t seen = from.bits();
     const slot_word next = slot_word::ready(from.seq(), attempt)
                                .with_waited(from.waited())
-                               .with_watched(from.watched());
+                               .with_watched(from.watched())
+                               .with_low(from.is_low());
     if (!at(from.seq())
              .word.compare_exchange_strong(seen, next.bits(), std::memory_order_seq_cst,
                                            std::memory_order_relaxed)) {
@@ -57,8 +76,16 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
     // No entry free: the workers come past it again on the way from head. Slower, never lost.
     const std::uint64_t tail = shared_->tail.load(std::memory_order_relaxed);
     lower_head(*shared_, tail - static_cast<std::uint64_t>(distance(from.seq(), tail)));
+    if (from.is_low()) rewind(shared_->low);
     beds_.wake(1);
     return true;
+}
+
+// Every entry is looked at again; those of tasks that are no longer ready lead nowhere.
+void ring::rewind(queue_hint& queue) noexcept {
+    const std::uint64_t tail = queue.tail.load(std::memory_order_relaxed);
+    queue.head.store(tail - std::min<std::uint64_t>(tail, slots_.size()),
+                     std::memory_order_seq_cst);
 }
 
 bool ring::change(std::uint64_t position, slot_word& from, slot_word to) noexcept {
@@ -79,6 +106,9 @@ void ring::free(std::uint64_t position) noexcept {
 void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     beds_.forget(dead_owner - 1);
     lower_head(*shared_, oldest);
+    // It may have taken an entry and not yet the task.
+    rewind(shared_->high);
+    rewind(shared_->low);
     beds_.wake_all();
     shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
     base::futex_wake(&shared_->room_made, 1 << 20);
@@ -146,6 +176,24 @@ bool claimer::take_put_back(claimed_task& task) noexcept {
     return false;
 }
 
+// Of the two queues: one that was cancelled meanwhile, or found from head, leads to a word that
+// isn't its own or isn't ready.
+bool claimer::take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t>> entries,
+                          claimed_task& task) noexcept {
+    std::uint64_t head = queue.head.load(std::memory_order_relaxed);
+    while (head != queue.tail.load(std::memory_order_acquire)) {
+        const std::uint64_t position = entries[head & ring_->mask_].load(std::memory_order_relaxed);
+        if (!queue.head.compare_exchange_weak(head, head + 1, std::memory_order_seq_cst,
+                                              std::memory_order_relaxed)) {
+            continue;
+        }
+        const slot_word word = ring_->word(position);
+        if (distance(position, word.seq()) == 0 && take(position, word, task)) return true;
+        head = queue.head.load(std::memory_order_relaxed);
+    }
+    return false;
+}
+
 void claimer::look_behind(std::uint64_t position) noexcept {
     if (!ring_->beds_.any()) return;
     const std::uint64_t tail = ring_->shared_->tail.load(std::memory_order_seq_cst);
@@ -154,12 +202,33 @@ void claimer::look_behind(std::uint64_t position) noexcept {
         ready +=
             slot_word{ring_->at(next).word.load(std::memory_order_seq_cst)}.state() == state::ready;
     }
+    if (ready == 0 && ring_->shared_->low.in_sight()) ready = 1;
     if (ready > 0) ring_->beds_.wake(ready);
+}
+
+// A task that was taken out of turn: the one that its claimer was woken for may still wait.
+void claimer::look_around() noexcept {
+    if (ring_->beds_.any() && work_in_sight()) ring_->beds_.wake(1);
 }
 
 std::optional<claimed_task> claimer::try_claim() {
     claimed_task task{};
+    hints& shared = *ring_->shared_;
     if (take_put_back(task)) return task;
+    if (take_queued(shared.high, ring_->queues_.high, task)) {
+        give_up_reservation();
+        look_around();
+        return task;
+    }
+    if (auto from_head = claim_from_head()) return from_head;
+    if (!take_queued(shared.low, ring_->queues_.low, task)) return std::nullopt;
+    give_up_reservation();
+    look_around();
+    return task;
+}
+
+std::optional<claimed_task> claimer::claim_from_head() noexcept {
+    claimed_task task{};
     hints& shared = *ring_->shared_;
     for (;;) {
         if (!has_reservation_) {
@@ -167,13 +236,13 @@ std::optional<claimed_task> claimer::try_claim() {
             reserved_ = shared.head.fetch_add(1, std::memory_order_relaxed);
             has_reservation_ = true;
         }
-        if (take(reserved_, ring_->word(reserved_), task)) break;
+        if (take_unless_low(reserved_, task)) break;
         // Tail before word: when tail has passed and the word still is not ready, the position was
-        // claimed by another or skipped by the host, and will not come back.
+        // claimed by another, skipped by the host, or is the low queue's, and will not come back.
         if (distance(reserved_, shared.tail.load(std::memory_order_acquire)) <= 0) {
             return std::nullopt;
         }
-        if (take(reserved_, ring_->word(reserved_), task)) break;
+        if (take_unless_low(reserved_, task)) break;
         has_reservation_ = false;
     }
     if (distance(reserved_, task.position) == 0) {
@@ -186,6 +255,11 @@ std::optional<claimed_task> claimer::try_claim() {
     base::fail_point::pass("claim.before_look_behind");
     look_behind(task.position);
     return task;
+}
+
+bool claimer::take_unless_low(std::uint64_t position, claimed_task& task) noexcept {
+    const slot_word seen = ring_->word(position);
+    return !seen.is_low() && take(position, seen, task);
 }
 
 std::optional<claimed_task> claimer::poll(unsigned spins) {
@@ -237,7 +311,7 @@ bool claimer::work_in_sight() noexcept {
     for (const auto& entry : shared.retry) {
         if (entry.load(std::memory_order_seq_cst) != 0) return true;
     }
-    return false;
+    return shared.high.in_sight() || shared.low.in_sight();
 }
 
 }  // namespace prefork::ring

@@ -23,6 +23,14 @@
 
 namespace prefork::ring {
 
+enum class priority : std::uint8_t { low, normal, high };
+
+/// Memory for the positions of the two queues beside the ring, as many each as there are slots.
+struct queue_entries {
+    std::span<std::atomic<std::uint64_t>> high;
+    std::span<std::atomic<std::uint64_t>> low;
+};
+
 /// Who will see to a task that was just published.
 enum class attention {
     polled,  ///< a worker looks at the slot: an answer may be a fraction of a microsecond away
@@ -39,8 +47,8 @@ enum class commit_result {
 /// A ring of a power of two of slots over borrowed memory, the same in every process.
 class ring {
   public:
-    ring(hints& shared, std::span<slot> slots, sleepers beds) noexcept
-        : shared_(&shared), slots_(slots), mask_(slots.size() - 1), beds_(beds) {}
+    ring(hints& shared, std::span<slot> slots, queue_entries queues, sleepers beds) noexcept
+        : shared_(&shared), slots_(slots), queues_(queues), mask_(slots.size() - 1), beds_(beds) {}
 
     [[nodiscard]] std::size_t capacity() const noexcept { return slots_.size(); }
     [[nodiscard]] slot& at(std::uint64_t position) noexcept { return slots_[position & mask_]; }
@@ -57,7 +65,7 @@ class ring {
     /// Makes the filled slot at `position` claimable, and wakes one sleeper if nobody polls the
     /// slot, someone sleeps, and nobody else is bound to look here. The slot must be empty or
     /// awaited. At most one system call.
-    attention publish(std::uint64_t position);
+    attention publish(std::uint64_t position, priority as = priority::normal);
 
     /// A claimed task whose worker is gone becomes claimable again, first in line, as `attempt`.
     /// False when the word is no longer `from`.
@@ -87,8 +95,13 @@ class ring {
   private:
     friend class claimer;
 
+    void rewind(queue_hint& queue) noexcept;
+    [[nodiscard]] bool enqueue(std::uint64_t position, queue_hint& queue,
+                               std::span<std::atomic<std::uint64_t>> entries) noexcept;
+
     hints* shared_;
     std::span<slot> slots_;
+    queue_entries queues_;
     std::uint64_t mask_;
     sleepers beds_;
     std::uint64_t published_before_ = 0;  // host only: the chain of who must look behind, publish()
@@ -128,6 +141,11 @@ class claimer {
   private:
     [[nodiscard]] bool take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept;
     [[nodiscard]] bool take_put_back(claimed_task& task) noexcept;
+    [[nodiscard]] bool take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t>> entries,
+                                   claimed_task& task) noexcept;
+    [[nodiscard]] std::optional<claimed_task> claim_from_head() noexcept;
+    [[nodiscard]] bool take_unless_low(std::uint64_t position, claimed_task& task) noexcept;
+    void look_around() noexcept;
     [[nodiscard]] bool work_in_sight() noexcept;
     void look_behind(std::uint64_t position) noexcept;
     [[nodiscard]] unsigned seat() const noexcept { return owner_ - 1; }

@@ -8,12 +8,13 @@
 // The truth about one task (design.md §2): which submission, which run of it, who has it, and what
 // became of it, in one 64-bit word that only ever changes by compare-and-swap.
 //
-//   63                  24 23     15    14       13    12       4 3      0
-//   |         seq         | attempt | watched | waited |  owner   | state  |
+//   63                  24 23     16   15     14       13    12       4 3      0
+//   |         seq         | attempt | low | watched | waited |  owner   | state  |
 //
 // seq      40 bits: the ring position of the submission. Wraps after 12 days at 1 M tasks/s, so it
 //          is compared for equality, or as a signed distance (`distance`)
-// attempt  which run of the task, from 0, modulo 512; the host's books have the whole count
+// attempt  which run of the task, from 0, modulo 256; the host's books have the whole count
+// low      of low priority: who comes past it on the way from head leaves it for the low queue
 // watched  the host wants to hear of its end by way of its event descriptor: whoever commits it
 //          says so
 // waited   somebody in the host sleeps on the low half of this word: whoever commits it wakes them
@@ -44,11 +45,13 @@ class slot_word {
     using owner_bits = base::bit_field<4, 9>;
     using waited_bit = base::bit_field<13, 1>;
     using watched_bit = base::bit_field<14, 1>;
-    using attempt_bits = base::bit_field<15, 9>;
+    using low_bit = base::bit_field<15, 1>;
+    using attempt_bits = base::bit_field<16, 8>;
     using seq_bits = base::bit_field<24, 40>;
     static_assert(owner_bits::low == state_bits::end && waited_bit::low == owner_bits::end &&
-                  watched_bit::low == waited_bit::end && attempt_bits::low == watched_bit::end &&
-                  seq_bits::low == attempt_bits::end && seq_bits::end == 64);
+                  watched_bit::low == waited_bit::end && low_bit::low == watched_bit::end &&
+                  attempt_bits::low == low_bit::end && seq_bits::low == attempt_bits::end &&
+                  seq_bits::end == 64);
 
     /// Seats 0 … max_seats − 1; an owner is a seat + 1.
     static constexpr unsigned max_seats = owner_bits::max;
@@ -71,6 +74,7 @@ class slot_word {
     }
     [[nodiscard]] constexpr bool waited() const noexcept { return waited_bit::get(bits_) != 0; }
     [[nodiscard]] constexpr bool watched() const noexcept { return watched_bit::get(bits_) != 0; }
+    [[nodiscard]] constexpr bool is_low() const noexcept { return low_bit::get(bits_) != 0; }
     [[nodiscard]] constexpr std::uint64_t attempt() const noexcept {
         return attempt_bits::get(bits_);
     }
@@ -89,6 +93,9 @@ class slot_word {
     }
     [[nodiscard]] constexpr slot_word with_watched(bool watched) const noexcept {
         return slot_word{watched_bit::set(bits_, watched)};
+    }
+    [[nodiscard]] constexpr slot_word with_low(bool low) const noexcept {
+        return slot_word{low_bit::set(bits_, low)};
     }
     /// Without what the host may set and clear in any state.
     [[nodiscard]] constexpr slot_word bare() const noexcept {

@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <bit>
 #include <cmath>
@@ -12,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/inline_mode.hpp"
 #include "support/leaks.hpp"
+#include "support/until.hpp"
 
 namespace pf = prefork;
 namespace test = prefork::test;
@@ -221,4 +225,36 @@ TEST_CASE("options that make no sense are refused, naming option, value and limi
     REQUIRE_THROWS_AS(pf::pool({.keep_fds = {-1}}), std::invalid_argument);
     pf::pool pool{{.workers = 1}};
     REQUIRE_THROWS_AS(pool.with({.timeout = -1ms}), std::invalid_argument);
+}
+
+TEST_CASE("of tasks that wait, those of high priority start first and those of low last") {
+    if (test::left_out_inline("a task without end")) return;
+    const test::leaks none_left;
+    auto* const order = static_cast<std::atomic<int>*>(
+        ::mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    pf::pool pool{{.workers = 1, .grace = 0ms}};
+    *order = -1;
+    auto running = pool.submit([count = order] {
+        *count = 0;
+        ::pause();
+    });
+    REQUIRE(test::until([&] { return *order == 0; }));
+    const auto send = [&](pf::priority as) {
+        return pool.with({.priority = as}).submit([count = order] { return count->fetch_add(1); });
+    };
+    std::vector<pf::future<int>> low;
+    std::vector<pf::future<int>> normal;
+    std::vector<pf::future<int>> high;
+    for (int i = 0; i < 20; ++i) {
+        low.push_back(send(pf::priority::low));
+        normal.push_back(send(pf::priority::normal));
+        high.push_back(send(pf::priority::high));
+    }
+    running.cancel();
+    for (int i = 0; i < 20; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        CHECK(high[at].get_for(10s) == i);
+        CHECK(normal[at].get_for(10s) == 20 + i);
+        CHECK(low[at].get_for(10s) == 40 + i);
+    }
 }

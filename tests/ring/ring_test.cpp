@@ -191,3 +191,63 @@ TEST_CASE("every task is claimed once by many workers, with sleeps and polls bet
     for (auto& thread : threads) thread.join();
     for (std::uint64_t i = 0; i < count; ++i) REQUIRE(runs[i] == 1);
 }
+
+TEST_CASE("tasks of high priority are claimed first, of low last, each in their order") {
+    prefork::test::ring_memory memory{16};
+    ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    const priority as[] = {priority::low,  priority::normal, priority::high,  priority::low,
+                           priority::high, priority::normal, priority::normal};
+    for (std::uint64_t i = 0; i < std::size(as); ++i) tasks.publish(i, as[i]);
+    std::vector<std::uint64_t> claimed;
+    while (const auto task = worker.try_claim()) {
+        claimed.push_back(task->position);
+        REQUIRE(tasks.commit(task->position, task->word) == commit_result::done);
+    }
+    CHECK(claimed == std::vector<std::uint64_t>{2, 4, 1, 5, 6, 0, 3});
+}
+
+TEST_CASE("a task of low priority whose claimer died between entry and claim is found again") {
+    prefork::test::ring_memory memory{8};
+    ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    tasks.publish(0, priority::low);
+    tasks.publish(1, priority::low);
+    memory.hints().low.head = 2;  // both entries were taken, neither task
+    CHECK_FALSE(worker.try_claim());
+    tasks.recover(2, 0);
+    CHECK(worker.try_claim()->position == 0);
+    CHECK(worker.try_claim()->position == 1);
+    CHECK_FALSE(worker.try_claim());
+}
+
+TEST_CASE("a task of low priority that is put back is still claimed, and first") {
+    prefork::test::ring_memory memory{8};
+    ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    tasks.publish(0, priority::low);
+    const auto task = worker.try_claim();
+    REQUIRE(task);
+    tasks.publish(1);
+    REQUIRE(tasks.put_back(task->word, 1));
+    const auto again = worker.try_claim();
+    REQUIRE(again);
+    CHECK(again->position == 0);
+    CHECK(again->word.is_low());
+    CHECK(worker.try_claim()->position == 1);
+}
+
+TEST_CASE("entries of tasks that were given up lead nowhere, and a full queue is no loss") {
+    prefork::test::ring_memory memory{4};
+    ring tasks = memory.make();
+    claimer worker{tasks, 1};
+    for (std::uint64_t i = 0; i < 10; ++i) {
+        tasks.publish(i, priority::low);
+        slot_word word = tasks.word(i);
+        REQUIRE(tasks.change(i, word, word.with(state::cancelled)));
+        tasks.free(i);
+    }
+    tasks.publish(10, priority::low);
+    CHECK(worker.try_claim()->position == 10);
+    CHECK_FALSE(worker.try_claim());
+}

@@ -55,6 +55,7 @@ basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
     if (options.timeout) changed.timeout = *options.timeout;
     if (options.deadline) changed.deadline = *options.deadline;
     if (options.retries) changed.retries = *options.retries;
+    changed.priority = options.priority;
     if (options.label) changed.label = std::make_shared<const std::string>(*options.label);
     detail::check_options(changed);
     return {*core_, changed};

@@ -19,6 +19,14 @@
 
 // What the templates of the public headers call in the library. Nothing here is for users.
 
+namespace prefork {
+
+/// Of two tasks that wait, the one of higher priority starts first; within a priority, the older.
+/// Nothing that runs is interrupted, and low ones wait as long as there are others.
+enum class priority : std::uint8_t { low, normal, high };
+
+}  // namespace prefork
+
 namespace prefork::detail {
 
 class pool_core;  // lib/pool/core.hpp
@@ -49,7 +57,8 @@ struct call_options {
     unsigned retries = 0;
     bool here = false;         ///< in the caller, now: the gate is shut
     bool never_waits = false;  ///< queue_full where there is no room, whatever the pool's overflow
-    std::uint64_t items = 1;   ///< numbers that the task takes up, for this_task::seed()
+    prefork::priority priority = prefork::priority::normal;
+    std::uint64_t items = 1;  ///< numbers that the task takes up, for this_task::seed()
     time_point deadline = time_point::max();
     std::shared_ptr<const std::string> label;
 };
