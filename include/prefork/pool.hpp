@@ -156,6 +156,14 @@ class basic_view {
         static_cast<void>(submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
     }
 
+    /// See pool::broadcast().
+    template <class Fn, class... Args>
+    void broadcast(Fn&& fn, Args&&... arguments) {
+        using parameters = detail::parameters_of<std::decay_t<Fn>>;
+        broadcast_as(typename detail::wire_types<parameters, Args...>::type{}, std::decay_t<Fn>(fn),
+                     std::forward<Args>(arguments)...);
+    }
+
     /// The same pool, with other options for one call.
     [[nodiscard]] basic_view with(const task_options& options) const;
     template <class Other>
@@ -192,6 +200,13 @@ class basic_view {
             [this](const detail::call& what) { return detail::try_submit(*core_, what, options_); },
             detail::as_wire<Ws>(std::forward<Args>(arguments))...);
         return made ? std::optional{future<result>{*core_, *made, &decode<result>}} : std::nullopt;
+    }
+
+    template <class... Ws, class Fn, class... Args>
+    void broadcast_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+        with_call<void, Ws...>(
+            fn, [this](const detail::call& what) { detail::broadcast(*core_, what); },
+            detail::as_wire<Ws>(std::forward<Args>(arguments))...);
     }
 
     template <class Result, class... Ws, class Fn, class Send>
@@ -281,6 +296,23 @@ class PREFORK_EXPORT pool {
     [[nodiscard]] shared_array<T> make_shared_array(std::size_t count) {
         return shared_array<T>{detail::shared_ref::allocate(*this, count, sizeof(T))};
     }
+
+    /// Runs `fn(arguments...)` once in every worker, between two tasks, and, before its first task,
+    /// in every one that is made later. Waits for those there are; what the call throws in one of
+    /// them is thrown here, the first worker's first, when all have run it. A worker in which it
+    /// takes longer than `worker_start_timeout` is ended (task_timeout); one in which it throws at
+    /// its start doesn't start. The arguments are kept as long as the pool. Inline: once, here.
+    template <class Fn, class... Args>
+    void broadcast(Fn&& fn, Args&&... arguments) {
+        view().broadcast(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+    /// New workers from this process as it is now: its globals, its libraries (unknown_function).
+    /// Waits until they have started; the former ones leave after what they run. No task is lost,
+    /// and none refused. \throws worker_start_failed, and then the former ones go on
+    void refresh();
+    /// Workers begin no new task until resume(); what runs goes on, and submit() takes tasks.
+    void pause();
+    void resume();
 
     /// Gives up every task that waits; how many. Their futures throw cancelled.
     std::size_t cancel_all();

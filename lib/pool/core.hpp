@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -115,6 +116,11 @@ class pool_core {
     [[nodiscard]] int event_fd() const noexcept { return event_fd_.get(); }
     [[nodiscard]] static std::optional<std::size_t> wait_any(std::span<const pool_task> tasks,
                                                              base::time_point deadline);
+
+    // ---- refresh.cpp, broadcast.cpp
+    void refresh();
+    void pause(bool on);
+    void broadcast(const call& what);
 
     // ---- settle.cpp
     bool cancel(ticket task);
@@ -236,6 +242,18 @@ class pool_core {
     [[nodiscard]] bool all_ended();
     void run_last_callbacks() noexcept;
 
+    // ---- refresh.cpp, broadcast.cpp
+    [[nodiscard]] std::string start_second_set(lock& held);
+    void dismiss(const process::fork_server* server, bool at_once);
+    void wait_for_last_claims(lock& held, const process::fork_server* server);
+    void look_at_retired();
+    void wake_all_workers() noexcept;
+    void append_broadcast(lock& held, const call& what);
+    [[nodiscard]] std::exception_ptr wait_for_broadcast(lock& held, unsigned seat, pid_t pid,
+                                                        std::uint32_t number);
+    [[nodiscard]] static std::exception_ptr broadcast_error(
+        const process::broadcast_progress& progress);
+
     // ---- settle.cpp, all with the mutex held
     void settle_death(process::worker_entry& worker, const process::death& how);
     [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
@@ -270,6 +288,7 @@ class pool_core {
     void look_at_memory(base::time_point now);
     void start_due_workers(base::time_point now);
     void server_ended();
+    void end_workers_of(const process::fork_server* server);
     void make_server();
     void reset_seat(unsigned seat);
     [[nodiscard]] base::time_point next_look(base::time_point now);
@@ -321,6 +340,16 @@ class pool_core {
     std::atomic<bool> short_wait_{true};
 
     std::unique_ptr<process::fork_server> server_;
+    std::vector<std::unique_ptr<process::fork_server>> retired_;  ///< whose last workers leave
+    std::mutex refresh_mutex_;
+    bool refreshing_ = false;  ///< two workers an index may be starting: no others are
+    std::condition_variable started_or_ended_;
+    struct kept_broadcast {
+        memory::block block;
+        std::vector<shared_ref> attachments;
+    };
+    std::vector<kept_broadcast> broadcasts_;
+    process::broadcast_call* last_broadcast_ = nullptr;
     process::roster roster_;
     std::optional<logging::log_pump> log_;
     std::thread monitor_;

@@ -38,16 +38,21 @@ void pool_core::wake_monitor() noexcept {
 }
 
 pool_core::woken pool_core::sleep_until(base::time_point deadline) noexcept {
-    pollfd watched[] = {{wake_fd_.get(), POLLIN, 0},
-                        {server_ ? server_->socket() : -1, POLLIN, 0},
-                        {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+    std::vector<pollfd> watched{{wake_fd_.get(), POLLIN, 0},
+                                {server_ ? server_->socket() : -1, POLLIN, 0},
+                                {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+    for (const auto& each : retired_) {
+        watched.push_back({each->socket(), POLLIN, 0});
+        watched.push_back({each->pidfd(), POLLIN, 0});
+    }
     timespec bound{};
     if (deadline != base::never) {
         const auto left = std::max(deadline - base::monotonic::now(), base::nanoseconds(0)).count();
         bound = {static_cast<time_t>(left / 1'000'000'000),
                  static_cast<long>(left % 1'000'000'000)};
     }
-    const int ready = ::ppoll(watched, 3, deadline == base::never ? nullptr : &bound, nullptr);
+    const int ready = ::ppoll(watched.data(), watched.size(),
+                              deadline == base::never ? nullptr : &bound, nullptr);
     if (ready == 0) return woken::by_time;
     if (ready > 0 && watched[0].revents != 0) {
         std::uint64_t drained = 0;
@@ -125,7 +130,11 @@ void pool_core::run_monitor() {
             if (message->what.kind == process::message_kind::reaped) pass_lines_on(held);
             handle(std::move(*message));
         }
-        if (why == woken::by_end_of_server && !stopping_) server_ended();
+        look_at_retired();
+        if (why == woken::by_end_of_server && server_ && base::pidfd_ended(server_->pidfd()) &&
+            !stopping_) {
+            server_ended();
+        }
     }
 }
 
@@ -141,6 +150,7 @@ void pool_core::handle(process::received&& got) {
             return;
         case process::message_kind::started:
             roster_.started(what.seat);
+            started_or_ended_.notify_all();
             return;
         case process::message_kind::start_failed:
             if (first_start_failure_.empty()) first_start_failure_ = what.text;
@@ -175,6 +185,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
         // Lines are what can be spared first.
     }
     roster_.ended(seat, base::monotonic::now(), useful);
+    started_or_ended_.notify_all();
     settle_death(worker, how);
     if (was_running && !in_peace) ++tallies_.lost_workers;
     if (held_results_[seat].load(std::memory_order_acquire) == 0) vacate(worker);
@@ -188,7 +199,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
 }
 
 void pool_core::start_due_workers(base::time_point now) {
-    if (stopping_ || !server_ || !broken_.empty()) return;
+    if (stopping_ || refreshing_ || !server_ || !broken_.empty()) return;
     for (process::worker_entry& each : roster_.all()) {
         if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pidfd &&
             now - each.since > options_.worker_start_timeout) {
@@ -208,6 +219,7 @@ void pool_core::start_due_workers(base::time_point now) {
         const auto seat = roster_.begin_start(index, now);
         if (!seat) return;
         reset_seat(*seat);
+        roster_.at(*seat).server = server_.get();
         if (!server_->fork_worker(*seat, index)) {
             // The server is gone, and server_ended() is about to hear of it: due again after that.
             roster_.ended(*seat, now, false);
@@ -359,12 +371,9 @@ base::time_point pool_core::next_look(base::time_point now) {
     return next;
 }
 
-// Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
-// other death, only that nobody knows any more how they ended.
-void pool_core::server_ended() {
-    server_.reset();  // first: nothing is to be asked of it any more
+void pool_core::end_workers_of(const process::fork_server* server) {
     for (process::worker_entry& each : roster_.all()) {
-        if (!roster_.is_alive(each.seat)) continue;
+        if (!roster_.is_alive(each.seat) || each.server != server) continue;
         if (each.pidfd) {
             ::kill(-each.pid, SIGKILL);  // its group: grandchildren have nobody else to end them
             static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
@@ -372,6 +381,13 @@ void pool_core::server_ended() {
         each.killed_by = killer::stranger;
         worker_ended(each.seat, {});
     }
+}
+
+// Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
+// other death, only that nobody knows any more how they ended.
+void pool_core::server_ended() {
+    const std::unique_ptr<process::fork_server> gone = std::move(server_);
+    end_workers_of(gone.get());
     try {
         if (++server_restarts_ > most_server_restarts)
             throw pool_broken("its fork server keeps dying");

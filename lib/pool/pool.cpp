@@ -263,6 +263,10 @@ int pool_core::run_worker(process::worker_start start) {
             return 1;
         }
     }
+    if (!loop.run_broadcasts()) {
+        process::report_start_failed(start, "a broadcast failed in the new worker");
+        return 1;
+    }
     process::report_started(start);
     loop.run();
     process::run_exit_calls();
@@ -324,6 +328,7 @@ bool is_ready(pool_core& core, ticket task) { return core.ready(task); }
 bool wait(pool_core& core, ticket task, time_point deadline) { return core.wait(task, deadline); }
 outcome take(pool_core& core, ticket task) { return core.take(task); }
 void help(pool_core& core, ticket task) { core.help(task); }
+void broadcast(pool_core& core, const call& what) { core.broadcast(what); }
 void abandon(pool_core& core, ticket task) noexcept { core.abandon(task); }
 bool cancel(pool_core& core, ticket task) { return core.cancel(task); }
 std::optional<ticket> try_submit(pool_core& core, const call& what, call_options how) noexcept {
@@ -383,6 +388,9 @@ std::size_t pool::cancel_all() { return core().cancel_waiting(); }
 std::size_t pool::kill_all() { return core().kill_running(); }
 void pool::drain() { core().drain(); }
 bool pool::shutdown(std::chrono::nanoseconds bound) { return core().shutdown(bound); }
+void pool::refresh() { core().refresh(); }
+void pool::pause() { core().pause(true); }
+void pool::resume() { core().pause(false); }
 bool pool::poll() { return core().poll(); }
 int pool::event_fd() const { return core().event_fd(); }
 pool_stats pool::stats() const { return core().stats(); }

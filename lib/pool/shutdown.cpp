@@ -53,6 +53,7 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
                              : base::monotonic::now() + peaceful_exit);
     held.lock();
     server_.reset();
+    retired_.clear();
     for (process::worker_entry& each : roster_.all()) {
         if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
     }
@@ -94,6 +95,7 @@ void pool_core::wait_for_exits(base::time_point deadline) {
         static_cast<void>(sleep_until(more ? now : next));
         held.lock();
         while (auto message = server_->receive()) handle(std::move(*message));
+        look_at_retired();
     }
 }
 
@@ -115,6 +117,7 @@ void pool_core::close(pool_core* core) noexcept {
         core->inside_.wait(others);
         held.lock();
     }
+    for (kept_broadcast& each : core->broadcasts_) each.attachments.clear();
     for (task_record& each : core->records_) {
         each.attachments.clear();
         // Nobody will ask for these, and no submission sweeps them any more.
@@ -161,6 +164,7 @@ void pool_core::end(lock& held) noexcept {
     const auto tasks = std::exchange(records_, {});
     roster_ = {};
     server_.reset();
+    retired_.clear();
     ring_.reset();
     arguments_.reset();
     budget_.reset();

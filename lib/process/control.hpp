@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 
 #include "log/log_ring.hpp"
 #include "memory/budget.hpp"
+#include "prefork/detail/payload_reader.hpp"
 #include "process/crash_record.hpp"
 #include "ring/hint.hpp"
 #include "ring/wake.hpp"
@@ -33,8 +35,9 @@ struct alignas(128) journal {
     std::atomic<std::uint64_t> left;
     /// Private bytes before its hooks ran: a limit counts growth.
     std::atomic<std::uint64_t> memory_at_start;
-    /// Written by the host, before it wakes the bed: whose place a spare takes, index + 1; 0 while
-    /// it waits.
+    /// Written by the host, before it wakes the bed: whose place a spare takes, index + 1, and 0
+    /// while it waits; or `turn_to_leave`. The worker that leaves says `has_left`, and has claimed
+    /// its last.
     std::atomic<std::uint64_t> turn;
     /// Written by the host: the run that is asked to stop (its slot word).
     std::atomic<std::uint64_t> stop_for;
@@ -51,11 +54,39 @@ static_assert(sizeof(journal) == 128 && std::is_standard_layout_v<journal>);
 static_assert(sizeof(ring::hints) % 128 == 0 && sizeof(ring::bed) % 128 == 0 &&
               sizeof(crash_record) % 128 == 0 && sizeof(logging::log_ring) % 128 == 0);
 
-/// Set once by the host; every worker reads it, rarely.
+/// What a spare or a worker is to do, in its journal's `turn`.
+inline constexpr std::uint64_t turn_to_leave = ~std::uint64_t{0};
+inline constexpr std::uint64_t has_left = turn_to_leave - 1;
+
+/// Set by the host; every worker reads it, rarely.
 struct alignas(128) switches {
-    std::atomic<std::uint32_t> closing;  ///< finish what you run, then exit
-    std::atomic<std::uint32_t> trims;    ///< counts requests to give unused pages back
+    std::atomic<std::uint32_t> closing;          ///< finish what you run, then exit
+    std::atomic<std::uint32_t> trims;            ///< counts requests to give unused pages back
+    std::atomic<std::uint32_t> paused;           ///< claim nothing
+    std::atomic<std::uint32_t> broadcasts;       ///< how many there are to run
+    std::atomic<std::uint64_t> first_broadcast;  ///< offset of the first's broadcast_call
 };
+
+/// A call that every worker runs once, in the part of the region that workers only read; its
+/// payload follows. They form a list in the order of the calls.
+struct broadcast_call {
+    std::atomic<std::uint64_t> next;  ///< offset of the next; 0 while this is the last
+    std::uint64_t function;
+    std::uint64_t size;
+    std::uint64_t unused;
+};
+static_assert(sizeof(broadcast_call) == detail::payload_alignment);
+
+/// How far a worker is with broadcasts; one writer, the worker. `error` is the exception of the
+/// call `failed`, as bytes.
+struct alignas(128) broadcast_progress {
+    std::atomic<std::uint32_t> begun;
+    std::atomic<std::uint32_t> done;
+    std::atomic<std::uint32_t> failed;
+    std::atomic<std::uint32_t> error_bytes;
+    std::array<std::byte, 496> error;
+};
+static_assert(sizeof(broadcast_progress) == 512);
 
 class control {
   public:
@@ -65,7 +96,7 @@ class control {
     [[nodiscard]] static std::size_t bytes(unsigned seats) noexcept {
         return sizeof(ring::hints) + sizeof(switches) +
                seats * (sizeof(ring::bed) + sizeof(journal) + sizeof(crash_record) +
-                        sizeof(logging::log_ring)) +
+                        sizeof(broadcast_progress) + sizeof(logging::log_ring)) +
                (seats + 1) * sizeof(memory::budget::word);
     }
 
@@ -77,6 +108,9 @@ class control {
     }
     [[nodiscard]] crash_record& crash_of(unsigned seat) const noexcept {
         return at<crash_record>(crashes_offset())[seat];
+    }
+    [[nodiscard]] broadcast_progress& broadcasts_of(unsigned seat) const noexcept {
+        return at<broadcast_progress>(crashes_offset() + seats_ * sizeof(crash_record))[seat];
     }
     /// One a seat.
     [[nodiscard]] logging::log_ring* log_rings() const noexcept {
@@ -95,7 +129,7 @@ class control {
         return beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal));
     }
     [[nodiscard]] std::size_t logs_offset() const noexcept {
-        return crashes_offset() + seats_ * sizeof(crash_record);
+        return crashes_offset() + seats_ * (sizeof(crash_record) + sizeof(broadcast_progress));
     }
     template <class T>
     [[nodiscard]] T* at(std::size_t offset) const noexcept {

@@ -10,9 +10,9 @@ roster::roster(unsigned workers, unsigned seats) : entries_(seats), next_start_(
 }
 
 unsigned roster::running() const noexcept {
-    return static_cast<unsigned>(
-        std::count_if(entries_.begin(), entries_.end(),
-                      [](const auto& each) { return each.phase == phase::running; }));
+    return static_cast<unsigned>(std::count_if(
+        entries_.begin(), entries_.end(),
+        [](const auto& each) { return each.phase == phase::running && !each.superseded; }));
 }
 
 std::optional<unsigned> roster::begin_start(unsigned index, base::time_point now) {
@@ -34,6 +34,7 @@ std::optional<unsigned> roster::promote(unsigned index, base::time_point now) {
     for (worker_entry& each : entries_) {
         // With a pidfd: it has been forked, so it can be killed if it doesn't start in time.
         if (each.phase != phase::starting || !is_spare(each) || !each.pidfd) continue;
+        if (each.superseded) continue;
         each.index = index;
         each.since = now;
         next_start_[index].wanted = false;
@@ -52,6 +53,12 @@ void roster::started(unsigned seat) {
 void roster::ended(unsigned seat, base::time_point now, bool useful) {
     worker_entry& entry = entries_[seat];
     if (entry.phase == phase::starting && !is_spare(entry)) ++failures_;
+    entry.pidfd.reset();
+    entry.kill_at = base::never;
+    if (entry.superseded) {
+        entry.phase = phase::pinned;
+        return;
+    }
     start_state& next = next_start_[entry.index];
     next.wanted = true;
     // Killing it was our decision, so its early end says nothing about the next one either.
@@ -65,8 +72,6 @@ void roster::ended(unsigned seat, base::time_point now, bool useful) {
             : std::min(std::chrono::milliseconds(10) * (1 << doublings), longest_delay);
     next.due = now + delay;
     entry.phase = phase::pinned;
-    entry.pidfd.reset();
-    entry.kill_at = base::never;
 }
 
 void roster::vacate(unsigned seat) { entries_[seat].phase = phase::free; }

@@ -30,9 +30,13 @@ enum class phase : std::uint8_t {
     pinned,    ///< dead; results of its part are still held
 };
 
+class fork_server;
+
 struct worker_entry {
     unsigned seat = 0;
     unsigned index = 0;
+    const fork_server* server = nullptr;  ///< whose child it is
+    bool superseded = false;              ///< another one has its place: it leaves for good
     process::phase phase = phase::free;
     pid_t pid = 0;
     base::unique_fd pidfd;
@@ -88,6 +92,12 @@ class roster {
     /// It is dead; its index is due again: at once if it was `useful`, that is, had ended a task or
     /// left by itself to be recycled; else after a delay that grows with each such death in a row.
     void ended(unsigned seat, base::time_point now, bool useful);
+    /// Another worker, of a newer fork server, has its place.
+    void supersede(unsigned seat) { entries_[seat].superseded = true; }
+    /// `index` needs no start: somebody has its place. Or, `wanted`, nobody has.
+    void want(unsigned index, bool wanted, base::time_point now) {
+        next_start_[index] = {.due = now, .wanted = wanted};
+    }
     /// Nobody holds anything of its part any more.
     void vacate(unsigned seat);
 

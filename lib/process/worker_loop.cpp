@@ -42,6 +42,7 @@ std::optional<unsigned> await_turn(control words, unsigned seat) {
         // The bed is read first: a turn, or the end, that comes after our looks changes it.
         const std::uint32_t seen = bed.load(std::memory_order_acquire);
         if (words.flags().closing.load(std::memory_order_acquire) != 0) return std::nullopt;
+        if (turn.load(std::memory_order_acquire) == turn_to_leave) return std::nullopt;
         if (const auto index = turn.load(std::memory_order_acquire); index != 0) {
             return static_cast<unsigned>(index - 1);
         }
@@ -106,9 +107,45 @@ worker_loop::worker_loop(memory::region& shared, control words, ring::ring& task
 
 worker_loop* worker_loop::current() noexcept { return current_loop; }
 
+bool worker_loop::must_leave() const noexcept {
+    return control_.flags().closing.load(std::memory_order_acquire) != 0 ||
+           journal_->turn.load(std::memory_order_acquire) == turn_to_leave;
+}
+
+// The host sets a word and then wakes the bed. seq_cst: asked again after the idle bit is set, or a
+// wake that came just before we lay down would be missed.
+bool worker_loop::is_called_away() const noexcept {
+    const switches& flags = control_.flags();
+    return must_leave() || flags.paused.load(std::memory_order_seq_cst) != 0 ||
+           flags.trims.load(std::memory_order_seq_cst) != trims_seen_ ||
+           flags.broadcasts.load(std::memory_order_seq_cst) != broadcasts_seen_;
+}
+
+void worker_loop::attend() {
+    trim_if_asked();
+    static_cast<void>(run_broadcasts());
+    const switches& flags = control_.flags();
+    auto& bed = control_.beds()[options_.seat].wakes;
+    if (flags.paused.load(std::memory_order_acquire) != 0) claimer_.give_up_reservation();
+    while (flags.paused.load(std::memory_order_acquire) != 0) {
+        // The bed is read first: what is set after our looks changes it. No idle bit, because who
+        // publishes need not wake us.
+        const std::uint32_t seen = bed.load(std::memory_order_acquire);
+        if (must_leave()) return;
+        if (flags.paused.load(std::memory_order_acquire) == 0) return;
+        base::futex_wait(&bed, seen, base::never);
+        trim_if_asked();
+        static_cast<void>(run_broadcasts());
+    }
+}
+
 void worker_loop::run() {
     const base::tick_scale scale;
-    while (control_.flags().closing.load(std::memory_order_acquire) == 0) {
+    while (!must_leave()) {
+        if (is_called_away()) {
+            attend();
+            continue;
+        }
         auto task = claimer_.try_claim();
         if (!task && options_.spin.count() > 0) {
             if (spin_ticks_ == 0) {
@@ -116,8 +153,7 @@ void worker_loop::run() {
                     static_cast<double>(options_.spin.count()) / scale.ns_per_tick());
             }
             const std::uint64_t began = base::ticks();
-            while (!task && base::ticks() - began < spin_ticks_ &&
-                   control_.flags().closing.load(std::memory_order_relaxed) == 0) {
+            while (!task && base::ticks() - began < spin_ticks_ && !is_called_away()) {
                 task = claimer_.poll(64);
             }
         }
@@ -126,21 +162,67 @@ void worker_loop::run() {
             continue;
         }
         run_task(*task);
-        trim_if_asked();
         if (options_.max_tasks != 0 && ++ran_ >= options_.max_tasks) break;
     }
     claimer_.give_up_reservation();
+    journal_->turn.store(has_left, std::memory_order_release);
+}
+
+namespace {
+
+/// The result of a broadcast goes nowhere.
+class no_sink final : public detail::result_sink {
+  public:
+    std::byte* allocate(std::size_t size) override {
+        bytes_.resize(size + detail::payload_alignment);
+        void* at = bytes_.data();
+        std::size_t room = bytes_.size();
+        return static_cast<std::byte*>(std::align(detail::payload_alignment, size, at, room));
+    }
+
+  private:
+    std::vector<std::byte> bytes_;
+};
+
+}  // namespace
+
+bool worker_loop::run_broadcasts() {
+    const switches& flags = control_.flags();
+    broadcast_progress& progress = control_.broadcasts_of(options_.seat);
+    bool all_well = true;
+    // Acquire: the call was written before it was counted.
+    while (flags.broadcasts.load(std::memory_order_acquire) != broadcasts_seen_) {
+        const std::uint64_t offset = last_broadcast_ == nullptr
+                                         ? flags.first_broadcast.load(std::memory_order_relaxed)
+                                         : last_broadcast_->next.load(std::memory_order_relaxed);
+        last_broadcast_ = reinterpret_cast<const broadcast_call*>(region_->base() + offset);
+        const std::uint32_t number = ++broadcasts_seen_;
+        progress.begun.store(number, std::memory_order_release);
+        no_sink nowhere;
+        try {
+            reinterpret_cast<detail::invoker>(last_broadcast_->function)(
+                {reinterpret_cast<const std::byte*>(last_broadcast_ + 1),
+                 static_cast<std::size_t>(last_broadcast_->size)},
+                nowhere);
+        } catch (...) {
+            all_well = false;
+            const std::string thrown = detail::encode_current_exception(progress.error.size());
+            std::memcpy(progress.error.data(), thrown.data(), thrown.size());
+            progress.error_bytes.store(static_cast<std::uint32_t>(thrown.size()),
+                                       std::memory_order_relaxed);
+            progress.failed.store(number, std::memory_order_relaxed);
+        }
+        // Release: with its error.
+        progress.done.store(number, std::memory_order_release);
+        ring_->announce();
+    }
+    return all_well;
 }
 
 void worker_loop::sleep() {
     const bool warm = !trimmed_ && results_.secured_bytes() > kept_idle;
     const base::time_point until = warm ? base::monotonic::now() + idle_before_trim : base::never;
-    // The host sets `closing` or `trims`, then wakes every bed. Asked again after the idle bit is
-    // set, or a wake that came just before we lay down would be missed.
-    claimer_.park(until, [this] {
-        return control_.flags().closing.load(std::memory_order_seq_cst) != 0 ||
-               control_.flags().trims.load(std::memory_order_seq_cst) != trims_seen_;
-    });
+    claimer_.park(until, [this] { return is_called_away(); });
     trim_if_asked();
     if (warm && base::monotonic::now() >= until) {
         results_.trim(kept_idle);

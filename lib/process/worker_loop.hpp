@@ -43,8 +43,10 @@ class worker_loop {
     worker_loop(memory::region& shared, control words, ring::ring& tasks, memory::budget& allowed,
                 const worker_loop_options& options);
 
-    /// Until the pool closes or max_tasks have run.
+    /// Until the pool closes, the host wants this worker to leave, or max_tasks have run.
     void run();
+    /// Runs the broadcasts that this worker hasn't run yet; false when one of them failed.
+    bool run_broadcasts();
 
     /// The journal and arena of the worker that this process is; nullptr in the host.
     [[nodiscard]] static worker_loop* current() noexcept;
@@ -74,6 +76,9 @@ class worker_loop {
     void finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
                 std::uint64_t submitted, bool failed);
     void make_room() noexcept;
+    [[nodiscard]] bool must_leave() const noexcept;
+    [[nodiscard]] bool is_called_away() const noexcept;
+    void attend();
     void sleep();
     void trim_if_asked();
 
@@ -93,6 +98,8 @@ class worker_loop {
     bool refers_ = false;
     bool trimmed_ = true;  ///< nothing has run since the last trim
     std::uint32_t trims_seen_ = 0;
+    std::uint32_t broadcasts_seen_ = 0;
+    const broadcast_call* last_broadcast_ = nullptr;
     std::vector<std::byte*> sent_;
 };
 

@@ -132,6 +132,7 @@ PREFORK_EXPORT void watch(pool_core& core, ticket task, std::function<void()> ca
 [[nodiscard]] PREFORK_EXPORT outcome take(pool_core& core, ticket task);
 /// Runs a task that no worker has claimed here and now; its result is as any other's.
 PREFORK_EXPORT void help(pool_core& core, ticket task);
+PREFORK_EXPORT void broadcast(pool_core& core, const call& what);
 /// Nobody will ask for it any more.
 PREFORK_EXPORT void abandon(pool_core& core, ticket task) noexcept;
 /// False when it had already ended.
