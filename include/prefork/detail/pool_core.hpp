@@ -77,7 +77,7 @@ class PREFORK_EXPORT outcome {
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
     unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
-    std::vector<shared_ref> kept_;  // arrays that the payload of an inline run names
+    std::vector<shared_ref> kept_;  // arrays that the payload may name
     std::exception_ptr failure_;
     alignas(payload_alignment) std::array<std::byte, 80> inline_;
 };
@@ -91,7 +91,7 @@ class PREFORK_EXPORT decoding {
     decoding& operator=(const decoding&) = delete;
 
   private:
-    alignas(void*) std::byte exchange_[4 * sizeof(void*)];
+    alignas(void*) std::byte exchange_[5 * sizeof(void*)];
 };
 
 [[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of);
