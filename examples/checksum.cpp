@@ -14,6 +14,7 @@
 #include <iostream>
 #include <memory>
 #include <prefork/prefork.hpp>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -58,21 +59,44 @@ std::vector<checksum> hash_range(std::size_t first, std::size_t last) {
     return results;
 }
 
-std::vector<std::string> list_files(const std::string& directory, bool& complete) {
-    std::vector<std::string> found;
+void complain(const std::string& about, const std::string& why) {
+    std::cerr << "checksum: " << about << ": " << why << '\n';
+}
+
+// Into `found`, and false if a directory can't be read; the others are.
+bool list_files(const fs::path& directory, std::vector<std::string>& found) {
+    bool complete = true;
     std::error_code error;
-    const auto options = fs::directory_options::skip_permission_denied;
-    for (fs::recursive_directory_iterator at{directory, options, error}, end; !error && at != end;
-         at.increment(error)) {
-        std::error_code ignored;
-        if (at->is_regular_file(ignored) && !at->is_symlink(ignored)) found.push_back(at->path());
+    std::error_code ignored;
+    fs::directory_iterator at{directory, error};
+    for (const fs::directory_iterator end; !error && at != end; at.increment(error)) {
+        if (at->is_symlink(ignored)) continue;
+        if (at->is_directory(ignored)) {
+            complete &= list_files(at->path(), found);
+        } else if (at->is_regular_file(ignored)) {
+            found.push_back(at->path());
+        }
     }
-    if (error) {
-        std::cerr << "checksum: " << directory << ": " << error.message() << '\n';
-        complete = false;
-    }
-    std::sort(found.begin(), found.end());
-    return found;
+    if (!error) return complete;
+    complain(directory, error.message());
+    return false;
+}
+
+// To standard output, and why that failed where it first did.
+int output_error = 0;
+
+void put(const std::string& text) {
+    if (!std::cout) return;
+    errno = 0;
+    if (!(std::cout << text)) output_error = errno;
+}
+
+// Everything that was put has arrived.
+bool written() {
+    errno = 0;
+    if (std::cout.flush()) return true;
+    complain("standard output", std::strerror(output_error != 0 ? output_error : errno));
+    return false;
 }
 
 // As sha256sum prints it: a backslash in front says that the name is escaped.
@@ -88,7 +112,7 @@ void print(const std::string& name, const checksum& sum) {
     }
     if (shown != name) line += '\\';
     for (const unsigned char byte : sum.digest) line += {digits[byte >> 4], digits[byte & 15]};
-    std::cout << line << "  " << shown << '\n';
+    put(line + "  " + shown + '\n');
 }
 
 void show_progress(std::size_t done, std::size_t all) {
@@ -99,6 +123,54 @@ void show_progress(std::size_t done, std::size_t all) {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Of all `files`, in their order; false if one can't be read.
+bool print_checksums(unsigned workers, bool quiet) {
+    pf::pool pool{{.workers = workers, .name = "checksum"}};
+    const unsigned used = workers != 0 ? workers : pf::usable_cpus();
+    double alone = 0;
+    if (!quiet) {
+        // What the summary compares: both passes find the files in the page cache, which the first
+        // of these two fills.
+        hash_range(0, files.size());
+        const auto start = std::chrono::steady_clock::now();
+        hash_range(0, files.size());
+        alone = seconds_since(start);
+    }
+
+    const auto start = std::chrono::steady_clock::now();
+    // Sixteen ranges a worker: a range of large files doesn't leave the others idle for long.
+    std::vector<pf::future<std::vector<checksum>>> parts;
+    for (auto [first, last] : pf::ranges(files.size(), {.workers = used * 16})) {
+        parts.push_back(pool.submit(hash_range, first, last));
+    }
+
+    const bool bar = !quiet && ::isatty(STDERR_FILENO) == 1;
+    bool complete = true;
+    std::uint64_t bytes = 0;
+    std::size_t done = 0;
+    for (auto& part : parts) {
+        for (const checksum& sum : part.get()) {
+            const std::string& name = files[done++];
+            bytes += sum.bytes;
+            if (sum.error == 0) {
+                print(name, sum);
+            } else {
+                complain(name, std::strerror(sum.error));
+                complete = false;
+            }
+        }
+        if (bar) show_progress(done, files.size());
+    }
+    if (!quiet) {
+        std::fprintf(stderr,
+                     "%zu files, %.1f MB, in the page cache: %u workers %.2f s, sequentially "
+                     "%.2f s\n",
+                     files.size(), static_cast<double>(bytes) / 1e6, used, seconds_since(start),
+                     alone);
+    }
+    return complete;
 }
 
 int main(int count, char** values) {
@@ -113,47 +185,21 @@ int main(int count, char** values) {
     app.add_option("-w,--workers", workers, "processes; 0: one per usable CPU");
     CLI11_PARSE(app, count, values);
 
-    bool complete = true;
-    files = list_files(directory, complete);
+    bool complete = list_files(directory, files);
+    std::sort(files.begin(), files.end());
     if (list) {
-        for (const std::string& name : files) std::cout << name << '\0';
-        return complete ? 0 : 1;
+        for (const std::string& name : files) put(name + '\0');
+        return written() && complete ? 0 : 1;
     }
 
-    pf::pool pool{{.workers = workers, .name = "checksum"}};
-    const unsigned used = workers != 0 ? workers : pf::usable_cpus();
-    const auto start = std::chrono::steady_clock::now();
-    // Sixteen ranges a worker: a range of large files doesn't leave the others idle for long.
-    std::vector<pf::future<std::vector<checksum>>> parts;
-    for (auto [first, last] : pf::ranges(files.size(), {.workers = used * 16})) {
-        parts.push_back(pool.submit(hash_range, first, last));
+    try {
+        complete &= print_checksums(workers, quiet);
+    } catch (const std::invalid_argument& e) {
+        complain("--workers", e.what());
+        return 2;
+    } catch (const std::exception& e) {
+        complain("a range of files", e.what());
+        return 1;
     }
-
-    const bool bar = !quiet && ::isatty(STDERR_FILENO) == 1;
-    std::uint64_t bytes = 0;
-    std::size_t done = 0;
-    for (auto& part : parts) {
-        for (const checksum& sum : part.get()) {
-            const std::string& name = files[done++];
-            bytes += sum.bytes;
-            if (sum.error == 0) {
-                print(name, sum);
-            } else {
-                std::cerr << "checksum: " << name << ": " << std::strerror(sum.error) << '\n';
-                complete = false;
-            }
-        }
-        if (bar) show_progress(done, files.size());
-    }
-    std::cout.flush();
-    const double in_pool = seconds_since(start);
-
-    if (!quiet) {
-        const auto again = std::chrono::steady_clock::now();
-        hash_range(0, files.size());
-        std::fprintf(stderr, "%zu files, %.1f MB, %u workers: %.2f s; sequentially: %.2f s\n",
-                     files.size(), static_cast<double>(bytes) / 1e6, used, in_pool,
-                     seconds_since(again));
-    }
-    return complete ? 0 : 1;
+    return written() && complete ? 0 : 1;
 }

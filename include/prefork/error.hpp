@@ -20,7 +20,13 @@ class PREFORK_EXPORT error : public std::runtime_error {
 };
 
 /// The task threw. A standard exception is caught as its own type as well: what get() throws for
-/// std::out_of_range is an std::out_of_range *and* a task_error *and* one std::exception.
+/// std::out_of_range is an std::out_of_range *and* a task_error *and* one std::exception. So is
+/// every other one of the standard library, but those of <chrono> and <format>, with the code or
+/// the paths that it holds. A class derived from one arrives
+/// as the nearest of these. A std::error_category that isn't the standard's is an object of its
+/// process, and arrives as another one of the same name, with the number: compare these two.
+///
+/// what() is cut after 32,768 bytes, a path after 8,192.
 class PREFORK_EXPORT task_error : public error {
   public:
     task_error(std::string type_name, const std::string& what);

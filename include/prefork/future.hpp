@@ -72,7 +72,7 @@ class future {
     /// As get(). \throws wait_timeout after `bound`; the task goes on, and so does this future
     template <class Rep, class Period>
     T get_for(std::chrono::duration<Rep, Period> bound) {
-        if (!wait_for(bound)) detail::throw_wait_timeout(bound);
+        if (!wait_for(bound)) detail::throw_wait_timeout(detail::saturated(bound));
         return fetch();
     }
 #endif

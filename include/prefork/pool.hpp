@@ -135,16 +135,15 @@ class basic_view {
     /// forked \throws pool_closed, pool_broken, wrong_process Threads: any. In a worker it runs
     /// there and then. Cost: one encode, at most one futex wake.
     template <class Fn, class... Args>
-    future<detail::result_of<Fn, Args...>> submit(Fn&& fn, Args&&... arguments) {
-        using parameters = detail::parameters_of<std::decay_t<Fn>>;
-        return submit_as(typename detail::wire_types<parameters, Args...>::type{},
-                         std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
+    future<detail::result_of<Fn, Args...>> submit(Fn&& fn, Args&&... arguments) const {
+        return submit_to<std::remove_cv_t<detail::result_of<Fn, Args...>>>(
+            std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
 
     /// As submit(), but never waits: nothing when there is no room now. What else goes wrong is the
     /// future's result.
     template <class Fn, class... Args>
-    auto try_submit(Fn&& fn, Args&&... arguments)
+    auto try_submit(Fn&& fn, Args&&... arguments) const
         -> std::optional<future<detail::result_of<Fn, Args...>>> {
         using parameters = detail::parameters_of<std::decay_t<Fn>>;
         return try_submit_as(typename detail::wire_types<parameters, Args...>::type{},
@@ -152,13 +151,13 @@ class basic_view {
     }
     /// As submit(), for a task whose result nobody wants. drain() and shutdown() wait for it too.
     template <class Fn, class... Args>
-    void detach(Fn&& fn, Args&&... arguments) {
+    void detach(Fn&& fn, Args&&... arguments) const {
         static_cast<void>(submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
     }
 
     /// See pool::broadcast().
     template <class Fn, class... Args>
-    void broadcast(Fn&& fn, Args&&... arguments) {
+    void broadcast(Fn&& fn, Args&&... arguments) const {
         using parameters = detail::parameters_of<std::decay_t<Fn>>;
         broadcast_as(typename detail::wire_types<parameters, Args...>::type{}, std::decay_t<Fn>(fn),
                      std::forward<Args>(arguments)...);
@@ -173,7 +172,7 @@ class basic_view {
     /// `fn` of every element of `inputs`, in their order; waits for all of them. The first error,
     /// in that order, is thrown after all have ended.
     template <std::ranges::input_range Range, class Fn>
-    auto map(Range&& inputs, Fn fn, const map_options& how = {});
+    auto map(Range&& inputs, Fn fn, const map_options& how = {}) const;
 
     /// `fn` of every element of `inputs`, lazily and bounded: a range of results to go through
     /// once, see result_stream. Needs <prefork/stream.hpp>.
@@ -184,16 +183,26 @@ class basic_view {
     template <class, class, class>
     friend class result_stream;
 
-    template <class... Ws, class Fn, class... Args>
-    auto submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+    template <class>
+    friend class task_group;
+
+    /// As submit(), with the result converted to `To`.
+    template <class To, class Fn, class... Args>
+    future<To> submit_to(Fn&& fn, Args&&... arguments) const {
+        using parameters = detail::parameters_of<std::decay_t<Fn>>;
+        return submit_as<To>(typename detail::wire_types<parameters, Args...>::type{},
+                             std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+    template <class To, class... Ws, class Fn, class... Args>
+    future<To> submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) const {
         using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
         const auto made = with_call<result, Ws...>(
             fn, [this](const detail::call& what) { return detail::submit(*core_, what, options_); },
             detail::as_wire<Ws>(std::forward<Args>(arguments))...);
-        return future<result>{*core_, made, &decode<result>};
+        return future<To>{*core_, made, &decode<result, To>};
     }
     template <class... Ws, class Fn, class... Args>
-    auto try_submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+    auto try_submit_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) const {
         using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
         const auto made = with_call<result, Ws...>(
             fn,
@@ -203,7 +212,7 @@ class basic_view {
     }
 
     template <class... Ws, class Fn, class... Args>
-    void broadcast_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) {
+    void broadcast_as(detail::type_list<Ws...>, const Fn& fn, Args&&... arguments) const {
         with_call<void, Ws...>(
             fn, [this](const detail::call& what) { detail::broadcast(*core_, what); },
             detail::as_wire<Ws>(std::forward<Args>(arguments))...);
@@ -222,13 +231,13 @@ class basic_view {
                                  detail::code_of(fn)});
     }
 
-    template <class T>
-    static T decode(const detail::outcome& got) {
+    template <class T, class To = T>
+    static To decode(const detail::outcome& got) {
         const detail::decoding from{got};
         if constexpr (std::is_void_v<T>) {
             detail::payload_reader{got.bytes()}.finish();
         } else {
-            return std::get<0>(detail::decode<Codec, T>(got.bytes()));
+            return static_cast<To>(std::get<0>(detail::decode<Codec, T>(got.bytes())));
         }
     }
 

@@ -20,6 +20,16 @@ class pool;
 /// ends the task. A task makes its result with `make_shared_array<T>(n)` in its own part of the
 /// memory and returns it. Elements are zero at first. Thread safety: as std::shared_ptr; the
 /// elements have no lock.
+///
+/// One that a pool's workers can't see, because it was made by a task that ran inline, outside of
+/// any task, or for another pool, is copied into the pool's memory by each call that it is an
+/// argument of.
+///
+/// To a task an argument is valid until the task returns. A copy that the worker keeps longer, in a
+/// global or a worker_local, keeps nothing alive: once the host has let go of the array its memory
+/// is used again, and the kept copy shows what is there then, without any error. The same holds for
+/// what a task has returned. Keep the elements instead (a std::vector). An array of
+/// make_shared_array() that the task did *not* return is the worker's own, and may be kept.
 template <class T>
 class shared_array {
     static_assert(std::is_trivially_copyable_v<T> && alignof(T) <= 64,

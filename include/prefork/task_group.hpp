@@ -22,6 +22,7 @@ struct group_options {
 template <class T>
 class task_group {
   public:
+    /// \throws std::invalid_argument
     explicit task_group(pool& workers, const group_options& options = {})
         : view_(workers.view()), core_(&detail::core_of(workers)) {
         const double* const limit = options.max_load_average ? &*options.max_load_average : nullptr;
@@ -37,9 +38,11 @@ class task_group {
     void run(Fn&& fn, Args&&... arguments) {
         const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
-        static_assert(std::is_same_v<std::remove_cv_t<detail::result_of<Fn, Args...>>, T>,
-                      "prefork: the task's result is not the type of the group's results");
-        tasks_.push_back(view_.submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
+        using result = std::remove_cv_t<detail::result_of<Fn, Args...>>;
+        static_assert(std::is_convertible_v<result, T>,
+                      "prefork: the task's result can't be converted to the group's results");
+        tasks_.push_back(
+            view_.template submit_to<T>(std::forward<Fn>(fn), std::forward<Args>(arguments)...));
     }
 
     /// Waits for all, and returns their results in the order of run(). If tasks failed, the first
@@ -57,7 +60,7 @@ class task_group {
         if (collected_) detail::throw_group_collected();
         const detail::time_point end = detail::deadline_in(bound);
         for (const auto& task : tasks_) {
-            if (!task.wait_until(end)) detail::throw_wait_timeout(bound);
+            if (!task.wait_until(end)) detail::throw_wait_timeout(detail::saturated(bound));
         }
         return collect();
     }

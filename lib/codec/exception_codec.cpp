@@ -2,11 +2,20 @@
 
 #include <cxxabi.h>
 
+#include <any>
+#include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
+#include <future>
+#include <ios>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
+#include <regex>
+#include <sstream>
 #include <system_error>
 #include <typeinfo>
 #include <variant>
@@ -17,7 +26,8 @@
 namespace prefork::detail {
 namespace {
 
-// On the wire: kind, error code, category, type name, message.
+// On the wire: kind, error code, category, type name, message; then, only where has_details(), the
+// category's name and a filesystem_error's two paths, each ended by a zero byte.
 enum class kind : std::uint32_t {
     other,
     exception,
@@ -36,20 +46,121 @@ enum class kind : std::uint32_t {
     bad_function_call,
     bad_optional_access,
     bad_variant_access,
+    ios_failure,
+    filesystem_error,
+    future_error,
+    regex_error,
+    bad_array_new_length,
+    bad_any_cast,
+    bad_typeid,
+    bad_weak_ptr,
+    bad_exception,
 };
 
-enum class category : std::uint32_t { generic, system, unknown };
+enum class category : std::uint32_t { generic, system, iostream, future, named };
 
-using wire =
-    encoder<codec::raw_t, kind, std::int32_t, category, std::string_view, std::string_view>;
+// What is the same for every exception that is thrown often comes first, and is all of it: a small
+// one travels in its slot.
+struct description {
+    kind what = kind::other;
+    std::int32_t code = 0;
+    category of = category::generic;
+    std::string type_name;
+    std::string message;
+    std::string details;
 
-std::string to_bytes(kind what, std::int32_t code, category of, std::string_view type_name,
-                     std::string_view message) {
-    const wire encoded{what, code, of, type_name, message};
+    [[nodiscard]] bool has_details() const noexcept {
+        return of == category::named || what == kind::filesystem_error;
+    }
+};
+
+template <class Encoder>
+std::string bytes_of(const Encoder& encoded) {
     std::string bytes(encoded.size(), '\0');
     // A string's buffer is aligned enough for what is in here: memcpy, no alignment above 8.
     encoded.write(reinterpret_cast<std::byte*>(bytes.data()));
     return bytes;
+}
+
+std::string to_bytes(const description& of) {
+    using raw = codec::raw_t;
+    using text = std::string;
+    if (of.has_details()) {
+        return bytes_of(encoder<raw, kind, std::int32_t, category, text, text, text>{
+            of.what, of.code, of.of, of.type_name, of.message, of.details});
+    }
+    return bytes_of(encoder<raw, kind, std::int32_t, category, text, text>{
+        of.what, of.code, of.of, of.type_name, of.message});
+}
+
+description from_bytes(std::span<const std::byte> bytes) {
+    using raw = codec::raw_t;
+    payload_reader from{bytes};
+    description got;
+    got.what = incoming<raw, kind>(from);
+    got.code = incoming<raw, std::int32_t>(from);
+    got.of = incoming<raw, category>(from);
+    got.type_name = incoming<raw, std::string>(from);
+    got.message = incoming<raw, std::string>(from);
+    if (got.has_details()) got.details = incoming<raw, std::string>(from);
+    from.finish();
+    return got;
+}
+
+// The parts of `details`: what is missing is empty.
+std::array<std::string, 3> parts_of(const std::string& details) {
+    std::array<std::string, 3> parts;
+    std::istringstream from{details};
+    for (std::string& each : parts) std::getline(from, each, '\0');
+    return parts;
+}
+
+// A category is an object of its process. One that the standard doesn't know is represented by one
+// of the same name, that is made once and never destroyed.
+class named_category final : public std::error_category {
+  public:
+    explicit named_category(std::string name) : name_(std::move(name)) {}
+    [[nodiscard]] const char* name() const noexcept override { return name_.c_str(); }
+    [[nodiscard]] std::string message(int code) const override {
+        return name_ + ":" + std::to_string(code);
+    }
+
+  private:
+    std::string name_;
+};
+
+const std::error_category& category_named(const std::string& name) {
+    // A worker gone wild may make up names: from some number on they share one.
+    constexpr std::size_t most = 1000;
+    static std::mutex mutex;
+    static auto* const all = new std::map<std::string, named_category>;
+    const std::lock_guard held{mutex};
+    const std::string& known = all->size() < most || all->contains(name) ? name : std::string{};
+    return all->try_emplace(known, known).first->second;
+}
+
+category category_of(const std::error_code& code) {
+    if (code.category() == std::generic_category()) return category::generic;
+    if (code.category() == std::system_category()) return category::system;
+    if (code.category() == std::iostream_category()) return category::iostream;
+    if (code.category() == std::future_category()) return category::future;
+    return category::named;
+}
+
+std::error_code code_of(const description& got) {
+    switch (got.of) {
+        case category::generic:
+            return {got.code, std::generic_category()};
+        case category::system:
+            return {got.code, std::system_category()};
+        case category::iostream:
+            return {got.code, std::iostream_category()};
+        case category::future:
+            return {got.code, std::future_category()};
+        case category::named:
+            break;
+    }
+    return {got.code, category_named(parts_of(got.details)[0])};
 }
 
 std::string demangled(const std::type_info& type) {
@@ -126,9 +237,10 @@ template <class E, class... Args>
     throw_both(standard_task_error<E>{type_name, message, std::forward<Args>(args)...});
 }
 
-[[noreturn]] void throw_decoded(kind what, std::int32_t code, category of, const std::string& type,
-                                const std::string& message) {
-    switch (what) {
+[[noreturn]] void throw_decoded(const description& got) {
+    const std::string& type = got.type_name;
+    const std::string& message = got.message;
+    switch (got.what) {
         case kind::logic_error:
             rethrow_as<std::logic_error>(type, message, message);
         case kind::invalid_argument:
@@ -139,24 +251,40 @@ template <class E, class... Args>
             rethrow_as<std::length_error>(type, message, message);
         case kind::out_of_range:
             rethrow_as<std::out_of_range>(type, message, message);
+        case kind::future_error:
+            rethrow_as<std::future_error>(type, message, static_cast<std::future_errc>(got.code));
         case kind::range_error:
             rethrow_as<std::range_error>(type, message, message);
         case kind::overflow_error:
             rethrow_as<std::overflow_error>(type, message, message);
         case kind::underflow_error:
             rethrow_as<std::underflow_error>(type, message, message);
+        case kind::regex_error:
+            rethrow_as<std::regex_error>(type, message,
+                                         static_cast<std::regex_constants::error_type>(got.code));
         case kind::system_error:
-            // A category is an object of its process; other ones than the standard's two are not
-            // known here, and their number stays in the message.
-            if (of == category::unknown) break;
-            rethrow_as<std::system_error>(
-                type, message,
-                std::error_code(code, of == category::system ? std::system_category()
-                                                             : std::generic_category()));
+            rethrow_as<std::system_error>(type, message, code_of(got));
+        case kind::ios_failure:
+            rethrow_as<std::ios_base::failure>(type, message, message, code_of(got));
+        case kind::filesystem_error: {
+            const auto [name, first, second] = parts_of(got.details);
+            rethrow_as<std::filesystem::filesystem_error>(type, message, message, first, second,
+                                                          code_of(got));
+        }
         case kind::bad_alloc:
             rethrow_as<std::bad_alloc>(type, message);
+        case kind::bad_array_new_length:
+            rethrow_as<std::bad_array_new_length>(type, message);
         case kind::bad_cast:
             rethrow_as<std::bad_cast>(type, message);
+        case kind::bad_any_cast:
+            rethrow_as<std::bad_any_cast>(type, message);
+        case kind::bad_typeid:
+            rethrow_as<std::bad_typeid>(type, message);
+        case kind::bad_weak_ptr:
+            rethrow_as<std::bad_weak_ptr>(type, message);
+        case kind::bad_exception:
+            rethrow_as<std::bad_exception>(type, message);
         case kind::bad_function_call:
             rethrow_as<std::bad_function_call>(type, message);
         case kind::bad_optional_access:
@@ -182,30 +310,57 @@ kind kind_of(const std::exception& thrown) {
     if (is<std::domain_error>(thrown)) return kind::domain_error;
     if (is<std::length_error>(thrown)) return kind::length_error;
     if (is<std::out_of_range>(thrown)) return kind::out_of_range;
+    if (is<std::future_error>(thrown)) return kind::future_error;
     if (is<std::logic_error>(thrown)) return kind::logic_error;
+    if (is<std::ios_base::failure>(thrown)) return kind::ios_failure;
+    if (is<std::filesystem::filesystem_error>(thrown)) return kind::filesystem_error;
     if (is<std::system_error>(thrown)) return kind::system_error;
     if (is<std::range_error>(thrown)) return kind::range_error;
     if (is<std::overflow_error>(thrown)) return kind::overflow_error;
     if (is<std::underflow_error>(thrown)) return kind::underflow_error;
+    if (is<std::regex_error>(thrown)) return kind::regex_error;
     if (is<std::runtime_error>(thrown)) return kind::runtime_error;
+    if (is<std::bad_array_new_length>(thrown)) return kind::bad_array_new_length;
     if (is<std::bad_alloc>(thrown)) return kind::bad_alloc;
+    if (is<std::bad_any_cast>(thrown)) return kind::bad_any_cast;
     if (is<std::bad_cast>(thrown)) return kind::bad_cast;
+    if (is<std::bad_typeid>(thrown)) return kind::bad_typeid;
+    if (is<std::bad_weak_ptr>(thrown)) return kind::bad_weak_ptr;
+    if (is<std::bad_exception>(thrown)) return kind::bad_exception;
     if (is<std::bad_function_call>(thrown)) return kind::bad_function_call;
     if (is<std::bad_optional_access>(thrown)) return kind::bad_optional_access;
     if (is<std::bad_variant_access>(thrown)) return kind::bad_variant_access;
     return kind::exception;
 }
 
+// What a system_error and its children hold: a number, in which category, about which files.
+void note_code(const std::exception& thrown, std::size_t limit, description& to) {
+    const auto put = [&](std::string_view part) {
+        to.details.append(part.substr(0, limit / 8)).push_back('\0');
+    };
+    if (const auto* const regex = dynamic_cast<const std::regex_error*>(&thrown))
+        to.code = static_cast<std::int32_t>(regex->code());
+    if (const auto* const future = dynamic_cast<const std::future_error*>(&thrown))
+        to.code = future->code().value();
+    const auto* const system = dynamic_cast<const std::system_error*>(&thrown);
+    if (system == nullptr) return;
+    to.code = system->code().value();
+    to.of = category_of(system->code());
+    if (!to.has_details()) return;
+    put(system->code().category().name());
+    const auto* const files = dynamic_cast<const std::filesystem::filesystem_error*>(system);
+    if (files == nullptr) return;
+    put(files->path1().native());
+    put(files->path2().native());
+}
+
 std::string encode(const std::exception& thrown, std::size_t limit) {
-    std::int32_t code = 0;
-    auto of = category::unknown;
-    if (const auto* const system = dynamic_cast<const std::system_error*>(&thrown)) {
-        code = system->code().value();
-        if (system->code().category() == std::generic_category()) of = category::generic;
-        if (system->code().category() == std::system_category()) of = category::system;
-    }
-    return to_bytes(kind_of(thrown), code, of, demangled(typeid(thrown)),
-                    std::string_view{thrown.what()}.substr(0, limit / 2));
+    description made;
+    made.what = kind_of(thrown);
+    made.type_name = demangled(typeid(thrown));
+    made.message = std::string_view{thrown.what()}.substr(0, limit / 2);
+    note_code(thrown, limit, made);
+    return to_bytes(made);
 }
 
 std::string encode_handled(std::size_t limit) {
@@ -215,8 +370,10 @@ std::string encode_handled(std::size_t limit) {
         return encode(thrown, limit);
     } catch (...) {
         const std::type_info* const type = abi::__cxa_current_exception_type();
-        const std::string name = type != nullptr ? demangled(*type) : "an unknown type";
-        return to_bytes(kind::other, 0, category::unknown, name, "the task threw " + name);
+        description made;
+        made.type_name = type != nullptr ? demangled(*type) : "an unknown type";
+        made.message = "the task threw " + made.type_name;
+        return to_bytes(made);
     }
 }
 
@@ -226,7 +383,9 @@ std::string encode_current_exception(std::size_t limit) noexcept {
     try {
         std::string bytes = encode_handled(limit);
         if (bytes.size() <= limit) return bytes;
-        return to_bytes(kind::other, 0, category::unknown, "", "the exception's name is too long");
+        description made;
+        made.message = "the exception's name is too long";
+        return to_bytes(made);
     } catch (...) {
         return {};  // no memory for it: decode_exception() knows the empty form
     }
@@ -235,9 +394,7 @@ std::string encode_current_exception(std::size_t limit) noexcept {
 std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept {
     try {
         if (bytes.empty()) rethrow_as<std::bad_alloc>("std::bad_alloc", "std::bad_alloc");
-        const auto [what, code, of, type, message] =
-            decode<codec::raw_t, kind, std::int32_t, category, std::string, std::string>(bytes);
-        throw_decoded(what, code, of, type, message);
+        throw_decoded(from_bytes(bytes));
     } catch (...) {
         return std::current_exception();
     }

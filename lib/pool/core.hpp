@@ -40,6 +40,8 @@
 
 namespace prefork::detail {
 
+struct adopted;  // shared_block.hpp
+
 /// Host-side counts for stats().
 struct tallies {
     std::uint64_t submitted = 0;
@@ -191,8 +193,11 @@ class pool_core {
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
     void wake_room_waiters() noexcept;
-    void publish(std::uint64_t position, const call& what, const call_options& how,
-                 const memory::block& arguments);
+    [[nodiscard]] overflow overflow_of(const call_options& how) const noexcept;
+    [[nodiscard]] bool copy_adopted(lock& held, const call_options& how,
+                                    std::vector<adopted>& adoptions);
+    [[nodiscard]] bool publish(std::uint64_t position, const call& what, const call_options& how,
+                               const memory::block& arguments, std::vector<adopted>& adoptions);
     void fill_slot(const task_record& record, ring::slot& slot);
     [[nodiscard]] bool note_timeout(std::chrono::nanoseconds timeout);
 

@@ -158,6 +158,7 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
     // meanwhile.
     if (description.refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
         hold_seat(word.owner() - 1, into);
+        into.kept_ = record.attachments;  // it may be an argument that comes back
     }
     const std::uint64_t size = description.size;
     const ring::payload_kind kind = description.kind;

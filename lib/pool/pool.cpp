@@ -41,9 +41,9 @@ constexpr unsigned most_retries = 1000;
 // kernel (4–70 µs, design.md §3), short enough not to matter.
 constexpr base::nanoseconds spin_time{50'000};
 
-[[noreturn]] void senseless(const char* option, const std::string& value,
-                            const std::string& limit) {
-    throw std::invalid_argument(std::string("prefork::pool_options::") + option + " is " + value +
+[[noreturn]] void senseless(const char* option, const std::string& value, const std::string& limit,
+                            const char* of = "pool_options") {
+    throw std::invalid_argument(std::string("prefork::") + of + "::" + option + " is " + value +
                                 ": " + limit);
 }
 
@@ -54,15 +54,24 @@ void check_duration(const char* option, std::chrono::nanoseconds value, bool zer
     }
 }
 
+void check_load(double limit, const char* of) {
+    if (limit >= 0) return;
+    senseless("max_load_average", std::to_string(limit), "it can't be negative or not a number",
+              of);
+}
+
+template <class Enum>
+void check_enum(const char* option, Enum value, Enum last) {
+    if (value <= last) return;
+    senseless(option, std::to_string(static_cast<unsigned>(value)), "no such value");
+}
+
 void check(const pool_options& options) {
     if (options.workers > most_workers && options.workers != inline_workers) {
         senseless("workers", std::to_string(options.workers),
                   "at most " + std::to_string(most_workers) + ", or inline_workers");
     }
-    if (options.max_load_average && !(*options.max_load_average >= 0)) {
-        senseless("max_load_average", std::to_string(*options.max_load_average),
-                  "it can't be negative or not a number");
-    }
+    if (options.max_load_average) check_load(*options.max_load_average, "pool_options");
     if (options.memory_budget != 0 && options.memory_budget < sizeof(ring::slot)) {
         senseless("memory_budget", std::to_string(options.memory_budget),
                   "at least a slot of " + std::to_string(sizeof(ring::slot)) + " bytes, or 0");
@@ -71,6 +80,8 @@ void check(const pool_options& options) {
         senseless("queue_limit", std::to_string(options.queue_limit),
                   "1 to " + std::to_string(most_waiting));
     }
+    check_enum("when_full", options.when_full, overflow::run_inline);
+    check_enum("idle", options.idle, idle::park);
     check_duration("timeout", options.timeout, true);
     check_duration("grace", options.grace, true);
     check_duration("worker_start_timeout", options.worker_start_timeout, false);
@@ -305,10 +316,11 @@ void pool_core::start_workers() {
 
 void check_options(const call_options& how) {
     if (how.timeout.count() < 0)
-        senseless("timeout", std::to_string(how.timeout.count()) + " ns", "it can't be negative");
+        senseless("timeout", std::to_string(how.timeout.count()) + " ns", "it can't be negative",
+                  "task_options");
     if (how.retries > most_retries) {
-        senseless("retries", std::to_string(how.retries),
-                  "at most " + std::to_string(most_retries));
+        senseless("retries", std::to_string(how.retries), "at most " + std::to_string(most_retries),
+                  "task_options");
     }
 }
 
@@ -320,7 +332,10 @@ call_options options_of(pool_core& core) noexcept {
     return how;
 }
 unsigned workers_of(pool_core& core) noexcept { return core.options().workers; }
-bool gate_open(pool_core& core, const double* limit) { return core.gate_open(limit); }
+bool gate_open(pool_core& core, const double* limit) {
+    if (limit != nullptr) check_load(*limit, "group_options");
+    return core.gate_open(limit);
+}
 ticket submit(pool_core& core, const call& what, const call_options& how) {
     return core.submit(what, how);
 }

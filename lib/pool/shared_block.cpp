@@ -1,5 +1,6 @@
 #include "pool/shared_block.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -97,6 +98,9 @@ void forget_inherited_blocks() {
 
 exchange::exchange(pool_core* of, std::vector<shared_ref>* keep) noexcept
     : core(of), kept(keep), outer_(std::exchange(current_exchange, this)) {}
+exchange::exchange(pool_core* of, std::vector<shared_ref>* keep,
+                   std::vector<adopted>* adopt) noexcept
+    : core(of), kept(keep), adoptions(adopt), outer_(std::exchange(current_exchange, this)) {}
 exchange::exchange(pool_core* of, unsigned from_seat) noexcept
     : core(of), seat(from_seat), outer_(std::exchange(current_exchange, this)) {}
 exchange::~exchange() { current_exchange = outer_; }
@@ -117,6 +121,10 @@ shared_ref shared_ref::allocate(pool& from, std::uint64_t count, std::size_t siz
     const std::size_t bytes = checked_bytes(count, size);
     const memory::block made = core.allocate_array(bytes);
     if (!made) return allocate_here(count, size);  // a pool without processes
+    return own_argument(core, made, bytes);
+}
+
+shared_ref own_argument(pool_core& core, const memory::block& made, std::size_t bytes) {
     shared_block block;
     block.what = shared_block::kind::argument;
     block.core = &core;
@@ -150,8 +158,10 @@ shared_wire shared_ref::send() const {
     const shared_wire wire{reinterpret_cast<std::uint64_t>(data_), bytes_};
     exchange* const to = exchange::current();
     if (to != nullptr && to->kept != nullptr) {
-        if (block_ != nullptr) to->kept->push_back(*this);
-        return wire;
+        if (block_ == nullptr) return wire;
+        const bool foreign = to->adoptions != nullptr && block_->core != to->core;
+        to->kept->push_back(foreign ? adopt(*to) : *this);
+        return {reinterpret_cast<std::uint64_t>(to->kept->back().data_), bytes_};
     }
     // A task's result on its way to the host.
     if (process::worker_loop* const loop = process::worker_loop::current()) {
@@ -160,6 +170,16 @@ shared_wire shared_ref::send() const {
         if (own) block_->sent = true;
     }
     return wire;
+}
+
+// What this is to travel as: one copy a call, however often the call names the array.
+shared_ref shared_ref::adopt(exchange& to) const {
+    std::vector<adopted>& all = *to.adoptions;
+    const auto known = std::find_if(
+        all.begin(), all.end(), [this](const adopted& each) { return each.from.block_ == block_; });
+    if (known != all.end()) return known->copy;
+    all.push_back({*this, {}});
+    return {};
 }
 
 shared_ref shared_ref::receive(shared_wire wire, std::size_t element_size, std::size_t alignment) {

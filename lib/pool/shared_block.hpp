@@ -28,12 +28,22 @@ struct shared_block {
     bool sent = false;     ///< own: the host decides now when it is released
 };
 
+/// An array that a pool's workers can't see, and its copy in the pool's argument part.
+struct adopted {
+    shared_ref from;
+    shared_ref copy;  ///< none yet: the call has to be encoded again once there is one
+};
+
 /// While the host encodes a call or decodes a result, and while a worker runs a task: what is sent
 /// and received belongs to it. One at a time a thread.
 class exchange {
   public:
     /// Host, around the encoding of a call: what it sends is kept in `kept`.
     exchange(pool_core* core, std::vector<shared_ref>* kept) noexcept;
+    /// The same for a call that goes to a worker: what its workers can't see goes to `adoptions`,
+    /// and is sent as its copy where that is there.
+    exchange(pool_core* core, std::vector<shared_ref>* kept,
+             std::vector<adopted>* adoptions) noexcept;
     /// Host, around the decoding of a result committed by `seat`.
     exchange(pool_core* core, unsigned seat) noexcept;
     ~exchange();
@@ -44,11 +54,16 @@ class exchange {
 
     pool_core* core;
     std::vector<shared_ref>* kept = nullptr;
+    std::vector<adopted>* adoptions = nullptr;
     unsigned seat = ~0u;
 
   private:
     exchange* outer_;
 };
+
+/// A reference to a new block of the argument part of `core`.
+[[nodiscard]] shared_ref own_argument(pool_core& core, const memory::block& made,
+                                      std::size_t bytes);
 
 /// In a new worker: the host's books of blocks may have been in the middle of a change.
 void forget_inherited_blocks();

@@ -119,9 +119,11 @@ void pool_core::close(pool_core* core) noexcept {
     }
     for (kept_broadcast& each : core->broadcasts_) each.attachments.clear();
     for (task_record& each : core->records_) {
+        // Nobody will ask for these, and no submission sweeps them any more; or their results may
+        // name arrays, which go with the results.
+        if (each.in_use && (each.abandoned || !each.attachments.empty()))
+            core->harvest(each, core->ring_->word(each.position));
         each.attachments.clear();
-        // Nobody will ask for these, and no submission sweeps them any more.
-        if (each.in_use && each.abandoned) core->harvest(each, core->ring_->word(each.position));
     }
     core->orphaned_.store(true, std::memory_order_release);
     core->reference_dropped(held);

@@ -28,15 +28,21 @@ ticket pool_core::submit(const call& what, const call_options& how) {
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
     if (is_inherited_by_worker()) return run_inline(what, how);
     host_mark_.require(options_.name);
+    std::vector<adopted> adoptions;  // let go of after the mutex
     lock held{mutex_};
     check_open();
     if (inline_only_ || how.here) return held.unlock(), run_inline(what, how);
     check_function(what);
     sweep_abandoned();
-    memory::block arguments;
-    const auto position = find_room(held, what, how, arguments);
-    if (!position) return held.unlock(), run_inline(what, how);
-    publish(*position, what, how, arguments);
+    std::optional<std::uint64_t> position;
+    for (;;) {
+        memory::block arguments;
+        position = find_room(held, what, how, arguments);
+        if (!position) return held.unlock(), run_inline(what, how);
+        if (publish(*position, what, how, arguments, adoptions)) break;
+        if (arguments) arguments_->release(arguments);
+        if (!copy_adopted(held, how, adoptions)) return held.unlock(), run_inline(what, how);
+    }
     bool sooner = how.timeout.count() > 0 && note_timeout(how.timeout);
     if (how.deadline < next_due_) {
         next_due_ = how.deadline;
@@ -71,7 +77,7 @@ void pool_core::check_label(const call_options& how) const {
 std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
                                                   const call_options& how,
                                                   memory::block& arguments) {
-    const overflow when_full = how.never_waits ? overflow::fail : options_.when_full;
+    const overflow when_full = overflow_of(how);
     const std::size_t size = label_size(how.label) + what.size;
     if (size > ring::inline_payload_bytes) {
         arguments = allocate_arguments(held, size, when_full);
@@ -88,14 +94,42 @@ std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
     return position;
 }
 
-void pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
-                        const memory::block& arguments) {
+overflow pool_core::overflow_of(const call_options& how) const noexcept {
+    return how.never_waits ? overflow::fail : options_.when_full;
+}
+
+// Arrays of inline runs and of other pools, into the part that this pool's workers see. False when
+// the caller is to run the task.
+bool pool_core::copy_adopted(lock& held, const call_options& how, std::vector<adopted>& adoptions) {
+    for (adopted& each : adoptions) {
+        if (each.copy.data() != nullptr) continue;
+        const std::size_t bytes = each.from.bytes();
+        const memory::block made = allocate_arguments(held, bytes, overflow_of(how));
+        if (!made) return false;
+        blocks_out_.fetch_add(1, std::memory_order_relaxed);
+        each.copy = own_argument(*this, made, bytes);
+        if (bytes != 0) std::memcpy(made.data, each.from.data(), bytes);
+    }
+    return true;
+}
+
+// False, and nothing is done, when an array has to be copied first.
+bool pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
+                        const memory::block& arguments, std::vector<adopted>& adoptions) {
     ring::slot& slot = ring_->at(position);
     task_record& record = record_at(position);
     const bool keep = how.retries > 0 && !arguments;
     const std::size_t prefix = label_size(how.label);
     if (keep && !record.kept) record.kept = std::make_unique<kept_arguments>();
     // Nothing below throws.
+    {
+        const exchange sending{this, &record.attachments, &adoptions};
+        const std::size_t copied = adoptions.size();
+        std::byte* const to = arguments ? arguments.data : slot.payload.data();
+        if (prefix != 0) label_prefix{*how.label}.write(to);
+        what.write(what.encoder, to + prefix);
+        if (adoptions.size() != copied) return record.attachments.clear(), false;
+    }
     record.position = position;
     record.in_use = true;
     record.abandoned = false;
@@ -108,12 +142,6 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.label = how.label;
     record.number = take_numbers(how.items);
     record.arguments = arguments;
-    {
-        const exchange sending{this, &record.attachments};
-        std::byte* const to = arguments ? arguments.data : slot.payload.data();
-        if (prefix != 0) label_prefix{*how.label}.write(to);
-        what.write(what.encoder, to + prefix);
-    }
     if (keep) std::memcpy(record.kept->data(), slot.payload.data(), record.size);
     fill_slot(record, slot);
     ++in_ring_;
@@ -121,6 +149,7 @@ void pool_core::publish(std::uint64_t position, const call& what, const call_opt
     next_position_ = position + 1;
     attention_.store(ring_->publish(position, static_cast<ring::priority>(how.priority)),
                      std::memory_order_relaxed);
+    return true;
 }
 
 void pool_core::fill_slot(const task_record& record, ring::slot& slot) {

@@ -1,7 +1,9 @@
 #include "process/leave.hpp"
 
+#include <stdio_ext.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "base/system_call.hpp"
@@ -34,7 +36,18 @@ void write_at_exit(void (*reset)(), void (*write)()) {
         nullptr);
 }
 
+void drop_inherited_output() noexcept {
+    ::__fpurge(stdout);
+    ::__fpurge(stderr);
+}
+
 void leave(int status) noexcept {
+    // Others than these two have lost their descriptors.
+    for (std::FILE* const each : {stdout, stderr}) {
+        if (::ftrylockfile(each) != 0) continue;  // by a thread of the task's that still prints
+        std::fflush(each);
+        ::funlockfile(each);
+    }
     if (write_coverage != nullptr) write_coverage();
     if (__lsan_do_leak_check != nullptr && alone_at_fork) __lsan_do_leak_check();
     ::_exit(status);

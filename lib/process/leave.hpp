@@ -10,7 +10,12 @@ namespace prefork::process {
 /// host's would run in the wrong process.
 void write_at_exit(void (*reset)(), void (*write)());
 
-/// Writes coverage, and checks for leaks where the program is built with a leak sanitizer.
+/// In a new worker, first of all: what the host had printed and not yet written is the host's to
+/// write, and a copy of it would come out of every worker.
+void drop_inherited_output() noexcept;
+
+/// Writes what was printed to stdout and stderr, writes coverage, and checks for leaks where the
+/// program is built with a leak sanitizer.
 ///
 /// A leak is told as that sanitizer tells it: on standard error, or where `log_path` says; and the
 /// worker leaves with the sanitizer's `exitcode` (23), which nobody sees but stats() of a pool that

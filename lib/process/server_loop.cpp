@@ -129,6 +129,7 @@ void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) n
     ::dup3(report, socket_, O_CLOEXEC);
     const worker_start start{seat, index, self, socket_};
     become_child(start, options_.name, keep_fds_);
+    drop_inherited_output();
     int status = 70;
     try {
         status = options_.worker_main(start);

@@ -1,11 +1,19 @@
 #include "codec/exception_codec.hpp"
 
+#include <any>
+#include <filesystem>
 #include <functional>
+#include <future>
+#include <ios>
+#include <memory>
 #include <new>
 #include <optional>
+#include <regex>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <type_traits>
+#include <typeinfo>
 #include <variant>
 
 #include "prefork/error.hpp"
@@ -39,6 +47,8 @@ std::optional<std::string> caught_as(const std::exception_ptr& thrown) {
     }
 }
 
+struct never_thrown : std::exception {};
+
 template <class E>
 void check_arrives(const E& thrown) {
     const std::exception_ptr got = carried(thrown);
@@ -48,7 +58,7 @@ void check_arrives(const E& thrown) {
     CHECK(caught_as<task_error>(got) == what);
     CHECK(caught_as<error>(got) == what);
     CHECK(caught_as<std::exception>(got) == what);
-    CHECK_FALSE(caught_as<std::bad_typeid>(got));
+    CHECK_FALSE(caught_as<never_thrown>(got));
 }
 
 struct unparsable : std::out_of_range {
@@ -73,6 +83,19 @@ TEST_CASE("a standard exception arrives as itself, as task_error and as std::exc
     check_arrives(std::bad_function_call());
     check_arrives(std::bad_optional_access());
     check_arrives(std::bad_variant_access());
+    check_arrives(std::bad_array_new_length());
+    check_arrives(std::bad_any_cast());
+    check_arrives(std::bad_typeid());
+    check_arrives(std::bad_weak_ptr());
+    check_arrives(std::bad_exception());
+    check_arrives(std::ios_base::failure("h", std::make_error_code(std::io_errc::stream)));
+    check_arrives(std::future_error(std::future_errc::broken_promise));
+    check_arrives(std::regex_error(std::regex_constants::error_brack));
+    check_arrives(std::filesystem::filesystem_error("i", "/from", "/to",
+                                                    std::make_error_code(std::errc::file_exists)));
+    CHECK(caught_as<std::bad_alloc>(carried(std::bad_array_new_length())));
+    CHECK(caught_as<std::bad_cast>(carried(std::bad_any_cast())));
+    CHECK(caught_as<std::system_error>(carried(std::ios_base::failure("j"))));
     CHECK(caught_as<std::logic_error>(carried(std::out_of_range("e"))) == "e");
     CHECK(caught_as<std::runtime_error>(carried(std::range_error("g"))) == "g");
 }
@@ -85,6 +108,53 @@ TEST_CASE("a system_error keeps its code and category") {
         return;
     }
     FAIL("not a system_error");
+}
+
+TEST_CASE("what a standard exception holds arrives with it") {
+    const auto ends = [](const auto& thrown, auto check) {
+        try {
+            std::rethrow_exception(carried(thrown));
+        } catch (const std::remove_cvref_t<decltype(thrown)>& e) {
+            check(e);
+            return;
+        }
+        FAIL("another type");
+    };
+    namespace fs = std::filesystem;
+    const std::error_code exists = std::make_error_code(std::errc::file_exists);
+    ends(fs::filesystem_error("move", "/from", "/to", exists), [&](const auto& e) {
+        CHECK(e.path1() == "/from");
+        CHECK(e.path2() == "/to");
+        CHECK(e.code() == exists);
+    });
+    ends(std::ios_base::failure("read", std::make_error_code(std::io_errc::stream)),
+         [](const auto& e) { CHECK(e.code() == std::io_errc::stream); });
+    ends(std::future_error(std::future_errc::no_state),
+         [](const auto& e) { CHECK(e.code() == std::future_errc::no_state); });
+    ends(std::regex_error(std::regex_constants::error_range),
+         [](const auto& e) { CHECK(e.code() == std::regex_constants::error_range); });
+}
+
+TEST_CASE("a category of the user's own arrives by its name, the error with its number") {
+    struct : std::error_category {
+        [[nodiscard]] const char* name() const noexcept override { return "printer"; }
+        [[nodiscard]] std::string message(int) const override { return "on fire"; }
+    } const printer;
+    const auto got = carried(std::system_error(3, printer, "lp0"));
+    CHECK(caught_as<std::system_error>(got) == "lp0: on fire");
+    CHECK(caught_as<task_error>(got) == "lp0: on fire");
+    const auto code_of = [](const std::exception_ptr& thrown) {
+        try {
+            std::rethrow_exception(thrown);
+        } catch (const std::system_error& e) {
+            return e.code();
+        }
+    };
+    const std::error_code code = code_of(got);
+    CHECK(code.value() == 3);
+    CHECK(code.category().name() == std::string("printer"));
+    // One object a name, so that codes can be compared.
+    CHECK(code == code_of(carried(std::system_error(3, printer, "lp1"))));
 }
 
 TEST_CASE("a class derived from a standard exception arrives as its base and names itself") {

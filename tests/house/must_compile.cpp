@@ -28,6 +28,7 @@ void use(prefork::pool& pool) {
     pool.submit(middle, std::vector<point>(3)).get();
     pool.submit([factor](int n) { return n * factor; }, 2).get();
     pool.with(prefork::codec::raw).submit(sum, values).get();
+    pool.submit([](auto a, auto b) { return a + b; }, 1, 2.5).get();
     prefork::log(prefork::level::info, "{} of {{}}", factor);
     prefork::log(prefork::level::info, "{}", std::string("a text that is made at run time"));
 }

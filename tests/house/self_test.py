@@ -88,11 +88,13 @@ class Planted(unittest.TestCase):
         self.sees('include/prefork/detail/map.hpp is not installed', *check)
 
     def test_snippets(self):
-        check = [HOUSE / 'snippets.py', self.root]
+        check = [HOUSE / 'snippets.py', self.root, *COMPILER]
         self.passes(*check)
         marked = '# Title\n\n<!-- examples/hello.cpp -->\n```cpp\n{}```\n'
-        self.write('README.md', marked.format('int main() {\n    return 0;\n'))
+        self.write('README.md', marked.format('int main() {\n    return 0;\n}\n'))
         self.passes(*check)
+        self.write('README.md', marked.format('int main() {\n    return 0;\n'))
+        self.sees('README.md:4: does not compile', *check)
         self.write('README.md', marked.format('return 0;\n'))
         self.passes(*check)
         self.write('README.md', marked.format('return 1;\n'))

@@ -1,5 +1,7 @@
 #include <unistd.h>
 
+#include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <list>
@@ -129,6 +131,59 @@ TEST_CASE("get_for throws wait_timeout, the tasks go on, and get may be tried ag
     CHECK(group.get_for(10s) == std::vector<int>{42});
 }
 
+TEST_CASE("map takes a vector of bool") {
+    pf::pool pool{{.workers = 2}};
+    const std::vector<bool> flags{true, false, true};
+    CHECK(pool.map(flags, [](bool each) { return each ? 7 : 8; }) == std::vector<int>{7, 8, 7});
+    CHECK(pool.map(std::vector<bool>{true, false}, [](auto each) { return !each; }) ==
+          std::vector<bool>{false, true});
+    pool.map(flags, [](bool) {});
+}
+
+TEST_CASE("a view that can't be changed does all that a view does") {
+    pf::pool pool{{.workers = 1}};
+    const auto fast = pool.with({.timeout = 10s});
+    CHECK(fast.submit(twice, 21).get() == 42);
+    CHECK(fast.try_submit(twice, 21)->get() == 42);
+    CHECK(fast.map(std::vector<int>{1, 2}, twice) == std::vector<int>{2, 4});
+    CHECK(fast.with({.retries = 1}).submit(twice, 21).get() == 42);
+    CHECK(fast.with(pf::codec::raw).submit(twice, 21).get() == 42);
+    fast.detach(twice, 1);
+    pool.drain();
+}
+
+TEST_CASE("a group converts its tasks' results") {
+    pf::pool pool{{.workers = 1}};
+    pf::task_group<double> group{pool};
+    group.run(twice, 21);
+    group.run([] { return 0.5; });
+    CHECK(group.get() == std::vector<double>{42, 0.5});
+}
+
+TEST_CASE("a bound of any length and kind of number is one") {
+    pf::pool pool{{.workers = 1}};
+    using seconds = std::chrono::duration<double>;
+    using hours = std::chrono::hours;
+    CHECK(pool.submit(twice, 21).get_for(seconds(10.5)) == 42);
+    CHECK(pool.submit(twice, 21).get_for(hours::max()) == 42);
+    CHECK(pool.submit(twice, 21).get_for(seconds(1e300)) == 42);
+    CHECK(pool.submit(twice, 21).wait_for(std::chrono::years::max()));
+    pf::task_group<int> group{pool};
+    group.run(twice, 21);
+    CHECK(group.get_for(hours::max()) == std::vector<int>{42});
+    if (pf::test::left_out_inline("a wait")) return;
+    auto late = pool.submit([] { ::pause(); });
+    CHECK_FALSE(late.wait_for(seconds(0.001)));
+    CHECK_FALSE(late.wait_for(seconds(-1e300)));
+    CHECK_FALSE(late.wait_for(hours::min()));
+    CHECK_FALSE(late.wait_for(hours(-1)));
+    REQUIRE_THROWS_WITH(late.get_for(seconds(0.0015)), "no result within 1 ms; the task goes on");
+    REQUIRE_THROWS_AS(late.get_for(hours::min()), pf::wait_timeout);
+    const std::vector<pf::future<int>> none;
+    CHECK_FALSE(pf::when_any_for(none, hours::max()));
+    pool.kill_all();
+}
+
 TEST_CASE("a group throws its first error after all its tasks have ended") {
     pf::pool pool{{.workers = 2}};
     pf::task_group<int> group{pool};
@@ -153,6 +208,17 @@ TEST_CASE("above the load, strictly, groups and maps run in the caller with the 
     CHECK(here == std::vector<int>{::getpid(), ::getpid()});
     const bool here_too = gated.submit([] { return ::getpid(); }).get() == ::getpid();
     CHECK(here_too == pf::test::inline_mode());
+}
+
+TEST_CASE("a group's load that makes no sense is refused by its name") {
+    pf::pool pool{{.workers = 1}};
+    for (const double load : {-1.0, std::nan("")}) {
+        REQUIRE_THROWS_AS(pf::task_group<int>(pool, {.max_load_average = load}),
+                          std::invalid_argument);
+    }
+    REQUIRE_THROWS_WITH(pf::task_group<int>(pool, {.max_load_average = -1}),
+                        "prefork::group_options::max_load_average is -1.000000: it can't be "
+                        "negative or not a number");
 }
 
 TEST_CASE("the machine's own load is read") {

@@ -224,7 +224,14 @@ TEST_CASE("options that make no sense are refused, naming option, value and limi
     REQUIRE_THROWS_AS(pf::pool({.worker_start_timeout = 0s}), std::invalid_argument);
     REQUIRE_THROWS_AS(pf::pool({.keep_fds = {-1}}), std::invalid_argument);
     pf::pool pool{{.workers = 1}};
-    REQUIRE_THROWS_AS(pool.with({.timeout = -1ms}), std::invalid_argument);
+    REQUIRE_THROWS_WITH(pool.with({.timeout = -1ms}),
+                        "prefork::task_options::timeout is -1000000 ns: it can't be negative");
+    REQUIRE_THROWS_WITH(pool.with({.retries = 1001}),
+                        "prefork::task_options::retries is 1001: at most 1000");
+    REQUIRE_THROWS_WITH(pf::pool({.when_full = static_cast<pf::overflow>(9)}),
+                        "prefork::pool_options::when_full is 9: no such value");
+    REQUIRE_THROWS_WITH(pf::pool({.idle = static_cast<pf::idle>(9)}),
+                        "prefork::pool_options::idle is 9: no such value");
 }
 
 TEST_CASE("of tasks that wait, those of high priority start first and those of low last") {

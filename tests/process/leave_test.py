@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Fails when what a worker does is missing from coverage, or a leak in a task isn't told.
+"""Fails when what a worker does is missing from coverage, what it prints from its output, or a leak isn't told.
 
 usage: leave_test.py INCLUDE LIBRARY PROGRAMS COMPILER...
 
-Builds two small programs with the compiler's own tools against LIBRARY, and runs them: workers leave by _exit,
+Builds three small programs with the compiler's own tools against LIBRARY, and runs them: workers leave by _exit,
 after which these tools would have written nothing.
 """
 import os
@@ -82,6 +82,13 @@ class Coverage(InFolder):
                 self.check('\n'.join(re.sub(r'^\s*\d+\|', '', line) for line in shown.splitlines()), 1)
                 for file in files:
                     file.unlink()
+
+
+class Output(InFolder):
+    def test_printed_once(self):
+        # A pipe: what is printed stays in a buffer. The workers' comes when they leave, the host's at its end.
+        said = self.run_here(self.build('printing'))
+        self.assertEqual(said, 'task 1\ntask 2\nworker, last\nby exit()\nhost, before\nhost, after\n')
 
 
 class Leaks(InFolder):

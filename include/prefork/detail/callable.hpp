@@ -152,6 +152,10 @@ template <class Fn, class Wires>
 struct call_result;
 template <class Fn, class... Ws>
 struct call_result<Fn, type_list<Ws...>> {
+    static_assert(
+        std::is_invocable_v<Fn&, Ws...> || std::is_invocable_v<Fn&, std::stop_token, Ws...>,
+        "prefork: the task can't be called with these arguments: too few, too many, or of "
+        "other types than it takes");
     using type = decltype(call_task(std::declval<Fn&>(), std::declval<Ws>()...));
 };
 

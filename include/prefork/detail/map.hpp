@@ -14,29 +14,41 @@ namespace prefork {
 
 namespace detail {
 
+/// std::vector<bool> has no elements to copy.
+template <class T>
+using stored_item = std::conditional_t<std::is_same_v<T, bool>, unsigned char, T>;
+
 template <class Fn, class Item>
 struct map_chunk {
     using result = std::remove_cv_t<result_of<Fn, Item>>;
-    // std::vector<bool> has no elements to copy.
-    using stored = std::conditional_t<std::is_same_v<result, bool>, unsigned char, result>;
+    using stored = stored_item<result>;
 
     Fn fn;
 
-    auto operator()(std::vector<Item> items) {
+    auto operator()(std::vector<stored_item<Item>> items) {
         std::uint64_t& number = task_item();  // each item has a seed of its own
         if constexpr (std::is_void_v<result>) {
-            for (Item& each : items) {
-                call_task(fn, std::move(each));
+            for (auto& each : items) {
+                call_task(fn, take(each));
                 ++number;
             }
         } else {
             std::vector<stored> results;
             results.reserve(items.size());
-            for (Item& each : items) {
-                results.push_back(call_task(fn, std::move(each)));
+            for (auto& each : items) {
+                results.push_back(call_task(fn, take(each)));
                 ++number;
             }
             return results;
+        }
+    }
+
+  private:
+    static decltype(auto) take(stored_item<Item>& each) {
+        if constexpr (std::is_same_v<Item, bool>) {
+            return each != 0;
+        } else {
+            return std::move(each);
         }
     }
 };
@@ -63,8 +75,9 @@ basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
 
 template <class Codec>
 template <std::ranges::input_range Range, class Fn>
-auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) {
+auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) const {
     using item = std::ranges::range_value_t<Range>;
+    using stored = detail::stored_item<item>;
     using chunk = detail::map_chunk<Fn, item>;
     using result = typename chunk::result;
     basic_view here = *this;
@@ -75,8 +88,8 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) {
         size = detail::chunk_size(static_cast<std::size_t>(std::ranges::distance(inputs)),
                                   detail::workers_of(*core_) + (how.caller_helps ? 1 : 0));
     }
-    std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<item>>()))> parts;
-    std::vector<item> items;
+    std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<stored>>()))> parts;
+    std::vector<stored> items;
     const auto send = [&] {
         here.options_.items = items.size();
         parts.push_back(here.submit(chunk{fn}, std::exchange(items, {})));

@@ -86,7 +86,7 @@ class PREFORK_EXPORT outcome {
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
     unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
-    std::vector<shared_ref> kept_;  // arrays that the payload of an inline run names
+    std::vector<shared_ref> kept_;  // arrays that the payload may name
     std::exception_ptr failure_;
     alignas(payload_alignment) std::array<std::byte, 80> inline_;
 };
@@ -100,13 +100,14 @@ class PREFORK_EXPORT decoding {
     decoding& operator=(const decoding&) = delete;
 
   private:
-    alignas(void*) std::byte exchange_[4 * sizeof(void*)];
+    alignas(void*) std::byte exchange_[5 * sizeof(void*)];
 };
 
 [[nodiscard]] PREFORK_EXPORT pool_core& core_of(pool& of);
 [[nodiscard]] PREFORK_EXPORT call_options options_of(pool_core& core) noexcept;
 [[nodiscard]] PREFORK_EXPORT unsigned workers_of(pool_core& core) noexcept;
-/// The load is at most `max_load_average` (the pool's own if unset, NaN: no limit) per usable CPU.
+/// The load is at most `max_load_average` (the pool's own if unset) per usable CPU.
+/// \throws std::invalid_argument
 [[nodiscard]] PREFORK_EXPORT bool gate_open(pool_core& core, const double* max_load_average);
 
 /// \throws std::invalid_argument
@@ -143,11 +144,24 @@ PREFORK_EXPORT bool cancel(pool_core& core, ticket task);
 [[noreturn]] PREFORK_EXPORT void throw_group_shared();
 [[noreturn]] PREFORK_EXPORT void throw_moved_from();
 
+/// `bound` in nanoseconds: the nearest that there are where it is too long for them, or no number.
+template <class Rep, class Period>
+[[nodiscard]] std::chrono::nanoseconds saturated(std::chrono::duration<Rep, Period> bound) {
+    using std::chrono::nanoseconds;
+    // hours::max() doesn't fit into nanoseconds, which is what comparing it with them would need.
+    const std::chrono::duration<long double, std::nano> wanted = bound;
+    if (!(wanted < nanoseconds::max())) return nanoseconds::max();
+    if (wanted <= nanoseconds::min()) return nanoseconds::min();
+    return std::chrono::duration_cast<nanoseconds>(bound);
+}
+
 template <class Rep, class Period>
 [[nodiscard]] time_point deadline_in(std::chrono::duration<Rep, Period> bound) {
     const auto now = std::chrono::steady_clock::now();
-    if (bound >= time_point::max() - now) return time_point::max();
-    return now + std::chrono::duration_cast<time_point::duration>(bound);
+    const std::chrono::nanoseconds wanted = saturated(bound);
+    if (wanted >= time_point::max() - now) return time_point::max();
+    // The clock's beginning is long ago enough: a bound below it has ended too.
+    return wanted < -now.time_since_epoch() ? time_point{} : now + wanted;
 }
 
 }  // namespace prefork::detail

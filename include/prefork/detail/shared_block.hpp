@@ -11,10 +11,15 @@
 namespace prefork {
 class pool;
 }
+namespace prefork::memory {
+struct block;
+}
 
 namespace prefork::detail {
 
 struct shared_block;  // lib/pool/shared_block.hpp
+class exchange;
+class pool_core;
 
 /// How an array travels: where it lies in the region, which every process maps at the same address.
 struct shared_wire {
@@ -49,7 +54,8 @@ class PREFORK_EXPORT shared_ref {
     [[nodiscard]] static shared_ref allocate_here(std::uint64_t count, std::size_t size);
 
     /// Of a call's arguments or a task's result; the block stays until the other side has let go of
-    /// it.
+    /// it. An argument that the pool's workers can't see, because it lies in private memory or in
+    /// another pool, is copied.
     [[nodiscard]] shared_wire send() const;
     /// \throws decode_error when the block isn't one that the sender may send
     [[nodiscard]] static shared_ref receive(shared_wire wire, std::size_t element_size,
@@ -57,8 +63,10 @@ class PREFORK_EXPORT shared_ref {
 
   private:
     friend class pool_core;
+    friend shared_ref own_argument(pool_core& core, const memory::block& made, std::size_t bytes);
     shared_ref(shared_block* block, std::byte* data, std::size_t bytes) noexcept
         : block_(block), data_(data), bytes_(bytes) {}
+    [[nodiscard]] shared_ref adopt(exchange& to) const;
 
     shared_block* block_ = nullptr;
     std::byte* data_ = nullptr;
