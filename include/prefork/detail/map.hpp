@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 #include <ranges>
 #include <utility>
@@ -38,6 +39,13 @@ struct map_chunk {
             }
             return results;
         }
+    }
+};
+
+template <class Fn, class Item>
+struct code<map_chunk<Fn, Item>> {
+    [[nodiscard]] static const void* of(const map_chunk<Fn, Item>& chunk) noexcept {
+        return code_of(chunk.fn);
     }
 };
 
@@ -86,16 +94,32 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
     }
     if (!items.empty()) send();
 
-    for (const auto& part : parts) part.wait();
+    // Each is fetched as it comes, so that its memory can hold the next; an error waits until all
+    // have ended.
+    std::exception_ptr failure;
+    const auto fetch_all = [&](auto take) {
+        for (auto& part : parts) {
+            if (failure) {
+                part.wait();
+                continue;
+            }
+            try {
+                take(part);
+            } catch (...) {
+                failure = std::current_exception();
+            }
+        }
+        if (failure) std::rethrow_exception(failure);
+    };
     if constexpr (std::is_void_v<result>) {
-        for (auto& part : parts) part.get();
+        fetch_all([](auto& part) { part.get(); });
     } else {
         std::vector<result> results;
-        for (auto& part : parts) {
+        fetch_all([&](auto& part) {
             auto some = part.get();
             results.insert(results.end(), std::make_move_iterator(some.begin()),
                            std::make_move_iterator(some.end()));
-        }
+        });
         return results;
     }
 }

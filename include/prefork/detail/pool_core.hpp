@@ -77,6 +77,7 @@ class PREFORK_EXPORT outcome {
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
     unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
+    bool names_arrays_ = false;
     std::vector<shared_ref> kept_;  // arrays that the payload of an inline run names
     std::exception_ptr failure_;
     alignas(payload_alignment) std::array<std::byte, 80> inline_;
