@@ -197,8 +197,9 @@ bool worker_loop::commit(const ring::claimed_task& task) noexcept {
 // Its time came while it waited: it never starts.
 void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
     sink.describe(ring::payload_kind::expired, 0);
-    journal_->counts.note(base::ticks() - ring_->at(task.position).submitted, 0, true);
-    static_cast<void>(commit(task));
+    const std::uint64_t waited = base::ticks() - ring_->at(task.position).submitted;
+    journal_->counts.note(waited, 0, true);
+    if (!commit(task)) journal_->counts.take_back(waited, 0, true);
 }
 
 void worker_loop::run_task(const ring::claimed_task& task) {
@@ -293,7 +294,8 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
     // For the label's statistics.
     if (!label_.empty()) ring_->at(task.position).due = static_cast<std::int64_t>(ran);
     // Before the commit: once the caller has its answer, stats() counts it.
-    journal_->counts.note(started > submitted ? started - submitted : 0, ran, failed);
+    const std::uint64_t waited = started > submitted ? started - submitted : 0;
+    journal_->counts.note(waited, ran, failed);
     base::fail_point::pass("worker.before_commit");
     if (commit(task)) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
@@ -301,7 +303,9 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
         journal_->running.store(0, std::memory_order_relaxed);
         return;
     }
-    // Somebody else has settled the task. If the host has condemned us for it, its SIGKILL is on
+    // Somebody else has settled the task, and counted it.
+    journal_->counts.take_back(waited, ran, failed);
+    // If the host has condemned us for it, its SIGKILL is on
     // the way; else say that we have left the task, and go on.
     sink.withdraw();
     std::uint64_t mine = task.word.bits();
