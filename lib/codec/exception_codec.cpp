@@ -214,13 +214,17 @@ std::string encode_handled(std::size_t limit) {
     } catch (const std::exception& thrown) {
         return encode(thrown, limit);
     } catch (...) {
-        const std::type_info* const type = abi::__cxa_current_exception_type();
-        const std::string name = type != nullptr ? demangled(*type) : "an unknown type";
+        const std::string name = current_exception_type();
         return to_bytes(kind::other, 0, category::unknown, name, "the task threw " + name);
     }
 }
 
 }  // namespace
+
+std::string current_exception_type() {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    return type != nullptr ? demangled(*type) : "an unknown type";
+}
 
 std::string encode_current_exception(std::size_t limit) noexcept {
     try {

@@ -145,6 +145,7 @@ class pool_core {
 
     // ---- shutdown.cpp
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
+    bool end_by(base::time_point deadline, std::chrono::nanoseconds exit_time);
     void end_all_tasks();
     void wait_for_exits(base::time_point deadline);
     void end(lock& held) noexcept;
@@ -231,6 +232,8 @@ class pool_core {
     void run_last_callbacks() noexcept;
 
     // ---- settle.cpp, all with the mutex held
+    /// For errors: nothing for a pool without a name of its own.
+    [[nodiscard]] std::string of_pool() const;
     void settle_death(process::worker_entry& worker, const process::death& how);
     [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
                                      const process::worker_entry& worker);

@@ -15,6 +15,7 @@
 
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
+#include "codec/exception_codec.hpp"
 #include "gate/usable_cpus.hpp"
 #include "log/log.hpp"
 #include "pool/core.hpp"
@@ -248,7 +249,7 @@ int pool_core::run_worker(process::worker_start start) {
         process::report_start_failed(start, std::string("on_worker_start threw: ") + e.what());
         return 1;
     } catch (...) {
-        process::report_start_failed(start, "on_worker_start threw");
+        process::report_start_failed(start, "on_worker_start threw " + current_exception_type());
         return 1;
     }
     if (const std::uint64_t limit = options_.worker_memory_limit; limit != 0) {
