@@ -18,6 +18,7 @@
 #include "codec/exception_codec.hpp"
 #include "gate/usable_cpus.hpp"
 #include "log/log.hpp"
+#include "memory/live_regions.hpp"
 #include "pool/core.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
@@ -183,8 +184,10 @@ void pool_core::make_server() {
     how.keep_fds.push_back(region_->fd());
     how.keep_fds.push_back(event_fd_.get());
     how.keep_fds.push_back(wake_fd_.get());  // a worker's log line may have to wake the monitor
-    how.prepare = [this, cpus = gate::process_affinity()] {
+    const memory::regions_held others;
+    how.prepare = [this, &others, cpus = gate::process_affinity()] {
         gate::set_affinity(cpus);
+        others.let_go_of_others(region_->base());
         // A guard against our own bugs: where it can't be had, the server writes nothing either.
         static_cast<void>(region_->become_fork_server());
     };

@@ -49,6 +49,7 @@ class worker_loop {
     /// The journal and arena of the worker that this process is; nullptr in the host.
     [[nodiscard]] static worker_loop* current() noexcept;
     [[nodiscard]] memory::result_arena& arena() noexcept { return results_; }
+    [[nodiscard]] const memory::region& region() const noexcept { return *region_; }
     /// The task's result refers to `block`, of this worker's part, which the host releases; or,
     /// with nullptr, to one that was sent before.
     void note_sent(std::byte* block);
