@@ -112,7 +112,7 @@ PREFORK_PLAIN_ERROR(wait_timeout);
 /// `queue_limit` tasks wait, and `when_full` is overflow::fail.
 PREFORK_PLAIN_ERROR(queue_full);
 /// Encoded arguments, or a result, larger than the memory budget; or a result for which no room
-/// came within a second, because results that were not fetched hold the budget.
+/// came within five seconds, because results that were not fetched hold the budget.
 PREFORK_PLAIN_ERROR(payload_too_large);
 /// Bytes that are not what their type needs: a worker gone wild, or a codec with a fault.
 PREFORK_PLAIN_ERROR(decode_error);

@@ -48,7 +48,11 @@ struct pool_options {
     unsigned workers = 0;
     /// Per usable CPU: above it, maps and groups run in the caller. Unset: the gate is always open.
     std::optional<double> max_load_average = std::nullopt;
-    /// Bytes of shared memory for arguments and results. 0: half of what RAM and cgroup leave.
+    /// Bytes of shared memory for arguments and results. 0: half of what RAM and cgroup leave. A
+    /// result for which there is no room waits in its worker, 5 s at most (100 ms, unless
+    /// `when_full` is overflow::wait), while others are fetched; then its task ends with
+    /// payload_too_large. To make room, as many bytes again may move into the host's private
+    /// memory.
     std::uint64_t memory_budget = 0;
     /// Tasks that wait, at most 1,000,000.
     std::size_t queue_limit = 8000;

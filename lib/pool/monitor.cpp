@@ -99,6 +99,7 @@ void pool_core::run_monitor() {
         // As long as there are lines, workers are not asked to wake us for them.
         const bool again = pass_lines_on(held) || lines_are_there();
         const base::time_point now = base::monotonic::now();
+        make_room_for_results();
         look_at_tasks(now);
         look_at_memory(now);
         start_due_workers(now);

@@ -232,6 +232,8 @@ int pool_core::run_worker(process::worker_start start) {
     how.seat = start.seat;
     how.seed = options_.seed;
     how.event_fd = event_fd_.get();
+    how.wake_fd = wake_fd_.get();
+    how.room_wait = options_.when_full == overflow::wait ? longest_wait_for_room : longest_sleep;
     how.name = options_.name + "/" + std::to_string(start.index);
     // All CPUs but one may have a worker that looks for work; with more, the kernel would put a
     // spinner before whoever has the work.

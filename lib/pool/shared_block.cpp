@@ -133,7 +133,7 @@ shared_ref shared_ref::allocate_here(std::uint64_t count, std::size_t size) {
     const exchange* const inline_run = exchange::current();
     if (process::worker_loop* const loop = process::worker_loop::current()) {
         block.what = shared_block::kind::own;
-        block.data = loop->arena().allocate(bytes);
+        block.data = loop->allocate_result(bytes);
     } else if (inline_run == nullptr || inline_run->core->fits_budget(bytes)) {
         block.data = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64}));
     }

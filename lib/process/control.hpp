@@ -51,10 +51,12 @@ static_assert(sizeof(journal) == 128 && std::is_standard_layout_v<journal>);
 static_assert(sizeof(ring::hints) % 128 == 0 && sizeof(ring::bed) % 128 == 0 &&
               sizeof(crash_record) % 128 == 0 && sizeof(logging::log_ring) % 128 == 0);
 
-/// Set once by the host; every worker reads it, rarely.
+/// Every worker reads it, rarely; the host sets it, but for what says otherwise.
 struct alignas(128) switches {
     std::atomic<std::uint32_t> closing;  ///< finish what you run, then exit
-    std::atomic<std::uint32_t> trims;    ///< counts requests to give unused pages back
+    std::atomic<std::uint32_t> trims;    ///< counts requests, by anybody, to give unused pages back
+    /// Set by a worker that has no room for a result, cleared by the host when it looks.
+    std::atomic<std::uint32_t> room_asked;
 };
 
 class control {

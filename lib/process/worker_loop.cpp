@@ -57,7 +57,7 @@ class worker_loop::slot_sink final : public detail::result_sink {
     std::byte* allocate(std::size_t size) override {
         size_ = size;
         if (size <= slot_.payload.size()) return slot_.payload.data();
-        block_ = loop_.results_.allocate(size);
+        block_ = loop_.allocate_result(size);
         if (block_ == nullptr) throw no_room{size};
         return block_;
     }
@@ -97,6 +97,7 @@ worker_loop::worker_loop(memory::region& shared, control words, ring::ring& task
       control_(words),
       ring_(&tasks),
       options_(options),
+      allowed_(&allowed),
       results_(shared.results(options.seat), allowed, options.seat),
       claimer_(tasks, options.seat + 1),
       journal_(&words.journal_of(options.seat)),

@@ -83,45 +83,40 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn) {
                                   detail::workers_of(*core_));
     }
     std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<item>>()))> parts;
+    std::vector<std::conditional_t<std::is_void_v<result>, char, result>> results;
+    // Each part is fetched as it comes, so that its memory can hold the next; an error waits until
+    // all have ended.
+    std::exception_ptr failure;
+    std::size_t fetched = 0;
+    const auto fetch = [&] {
+        auto& part = parts[fetched++];
+        if (failure) return part.wait();
+        try {
+            if constexpr (std::is_void_v<result>) {
+                part.get();
+            } else {
+                auto some = part.get();
+                results.insert(results.end(), std::make_move_iterator(some.begin()),
+                               std::make_move_iterator(some.end()));
+            }
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    };
     std::vector<item> items;
     const auto send = [&] {
         here.options_.items = items.size();
         parts.push_back(here.submit(chunk{fn}, std::exchange(items, {})));
+        while (!failure && fetched < parts.size() && parts[fetched].ready()) fetch();
     };
     for (auto&& each : inputs) {
         items.push_back(std::forward<decltype(each)>(each));
         if (items.size() == size) send();
     }
     if (!items.empty()) send();
-
-    // Each is fetched as it comes, so that its memory can hold the next; an error waits until all
-    // have ended.
-    std::exception_ptr failure;
-    const auto fetch_all = [&](auto take) {
-        for (auto& part : parts) {
-            if (failure) {
-                part.wait();
-                continue;
-            }
-            try {
-                take(part);
-            } catch (...) {
-                failure = std::current_exception();
-            }
-        }
-        if (failure) std::rethrow_exception(failure);
-    };
-    if constexpr (std::is_void_v<result>) {
-        fetch_all([](auto& part) { part.get(); });
-    } else {
-        std::vector<result> results;
-        fetch_all([&](auto& part) {
-            auto some = part.get();
-            results.insert(results.end(), std::make_move_iterator(some.begin()),
-                           std::make_move_iterator(some.end()));
-        });
-        return results;
-    }
+    while (fetched < parts.size()) fetch();
+    if (failure) std::rethrow_exception(failure);
+    if constexpr (!std::is_void_v<result>) return results;
 }
 
 inline basic_view<codec::automatic_t> pool::view() { return {core(), detail::options_of(core())}; }

@@ -73,6 +73,8 @@ class PREFORK_EXPORT outcome {
 
     static constexpr unsigned no_seat = ~0u;
 
+    [[nodiscard]] bool is_private() const noexcept { return block_ != nullptr && seat_ == no_seat; }
+
     pool_core* core_ = nullptr;
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
