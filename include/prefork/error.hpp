@@ -76,7 +76,8 @@ class PREFORK_EXPORT worker_lost : public error {
     std::shared_ptr<const loss> details_;
 };
 
-/// The worker was ended because it held more private memory than `worker_memory_limit`.
+/// The worker was ended because it held more private memory than `worker_memory_limit`; what() has
+/// both numbers.
 class PREFORK_EXPORT memory_exceeded : public worker_lost {
   public:
     using worker_lost::worker_lost;
@@ -116,7 +117,8 @@ PREFORK_PLAIN_ERROR(cancelled);
 PREFORK_PLAIN_ERROR(wait_timeout);
 /// `queue_limit` tasks wait, and `when_full` is overflow::fail.
 PREFORK_PLAIN_ERROR(queue_full);
-/// Encoded arguments, or a result, that don't fit into the memory budget.
+/// Encoded arguments, or a result, larger than the memory budget; or a result for which no room
+/// came within five seconds, because results that were not fetched hold the budget.
 PREFORK_PLAIN_ERROR(payload_too_large);
 /// Bytes that are not what their type needs: a worker gone wild, or a codec with a fault.
 PREFORK_PLAIN_ERROR(decode_error);
@@ -126,7 +128,8 @@ PREFORK_PLAIN_ERROR(group_collected);
 PREFORK_PLAIN_ERROR(unknown_function);
 /// The pool was shut down.
 PREFORK_PLAIN_ERROR(pool_closed);
-/// The pool can make no more workers, and why.
+/// The pool has no worker, and why: starts have failed for five seconds, which may pass, or the
+/// fork server can't be made again.
 PREFORK_PLAIN_ERROR(pool_broken);
 /// Called in a process that the user forked from the host: the pool belongs to the other one.
 PREFORK_PLAIN_ERROR(wrong_process);

@@ -48,7 +48,11 @@ struct pool_options {
     unsigned workers = 0;
     /// Per usable CPU: above it, maps and groups run in the caller. Unset: the gate is always open.
     std::optional<double> max_load_average = std::nullopt;
-    /// Bytes of shared memory for arguments and results. 0: half of what RAM and cgroup leave.
+    /// Bytes of shared memory for arguments and results. 0: half of what RAM and cgroup leave. A
+    /// result for which there is no room waits in its worker, 5 s at most (100 ms, unless
+    /// `when_full` is overflow::wait), while others are fetched; then its task ends with
+    /// payload_too_large. To make room, as many bytes again may move into the host's private
+    /// memory.
     std::uint64_t memory_budget = 0;
     /// Tasks that wait, at most 1,000,000.
     std::size_t queue_limit = 8000;
@@ -67,7 +71,9 @@ struct pool_options {
     /// the task by itself before it is killed.
     std::chrono::nanoseconds grace = std::chrono::milliseconds(100);
     /// In each new worker before its first task. If it throws, exits, or takes longer than
-    /// `worker_start_timeout`, the constructor throws worker_start_failed.
+    /// `worker_start_timeout`, the constructor throws worker_start_failed. Later that start is
+    /// tried again, with pauses of at most 5 s. Tasks wait; when starts have failed for 5 s and no
+    /// worker is left, they fail with pool_broken, until a start succeeds.
     std::function<void()> on_worker_start = {};
     std::chrono::nanoseconds worker_start_timeout = std::chrono::seconds(10);
     /// In each worker that leaves in peace: the pool's end, recycling.
@@ -330,7 +336,8 @@ class PREFORK_EXPORT pool {
     /// Waits until every task submitted so far has ended.
     void drain();
     /// Takes no more tasks (pool_closed), waits for those there are, at most `bound`; then ends
-    /// what is left (cancelled) and all workers. True when nothing had to be ended.
+    /// what is left (cancelled) and all workers, which have the rest of `bound` and the pool's
+    /// grace for their exit hooks. True when nothing had to be ended.
     bool shutdown(std::chrono::nanoseconds bound);
 
     /// Calls, here and now, what future::on_ready() was given for tasks that have ended, and
@@ -343,7 +350,8 @@ class PREFORK_EXPORT pool {
     [[nodiscard]] int event_fd() const;
 
     [[nodiscard]] pool_stats stats() const;
-    /// False while workers can't be replaced or die faster than they are.
+    /// False while workers can't be replaced or die faster than they are; a worker that is being
+    /// replaced in time, as when it is recycled, changes nothing.
     [[nodiscard]] bool healthy() const;
     /// Why this many workers, which limits were read where, what this kernel offers, which threads
     /// ran at the fork. For people.

@@ -369,15 +369,19 @@ std::string encode_handled(std::size_t limit) {
     } catch (const std::exception& thrown) {
         return encode(thrown, limit);
     } catch (...) {
-        const std::type_info* const type = abi::__cxa_current_exception_type();
         description made;
-        made.type_name = type != nullptr ? demangled(*type) : "an unknown type";
+        made.type_name = current_exception_type();
         made.message = "the task threw " + made.type_name;
         return to_bytes(made);
     }
 }
 
 }  // namespace
+
+std::string current_exception_type() {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    return type != nullptr ? demangled(*type) : "an unknown type";
+}
 
 std::string encode_current_exception(std::size_t limit) noexcept {
     try {

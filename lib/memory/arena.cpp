@@ -52,7 +52,10 @@ struct slab {
     static_assert(slab_bytes / unit <= 1 << 16);
 };
 
-arena::arena(std::span<std::byte> part, page_source& pages) : part_(part), pages_(&pages) {
+arena::arena(std::span<std::byte> part, page_source& pages, std::uint64_t limit)
+    : part_(part),
+      pages_(&pages),
+      step_(std::clamp(std::bit_floor(limit / 64), page_bytes(), slab_step)) {
     cold_.put({0, align_down(part.size(), page_bytes())});
 }
 
@@ -181,8 +184,9 @@ slab* arena::make_slab(unsigned size_class) {
 bool arena::carve(slab& from) {
     const std::uint64_t end = (from.carved + 1) * from.place_bytes;
     if (end > from.secured) {
-        if (!secure({from.from + from.secured, slab_step})) return false;
-        from.secured += slab_step;
+        const std::uint64_t more = align_up(end - from.secured, step_);
+        if (!secure({from.from + from.secured, more})) return false;
+        from.secured += more;
     }
     from.free.push_back(static_cast<std::uint16_t>(from.carved++));
     return true;

@@ -44,8 +44,9 @@ struct block {
 /// where pages are warm; else a system call more, and the kernel's time for the pages.
 class arena {
   public:
-    /// `part` begins at a page.
-    arena(std::span<std::byte> part, page_source& pages);
+    /// `part` begins at a page. `limit` is what all parts together may hold: a small budget gets
+    /// its pages in small steps, or the first writer would have it all.
+    arena(std::span<std::byte> part, page_source& pages, std::uint64_t limit = ~std::uint64_t{0});
     ~arena();
     arena(const arena&) = delete;
     arena& operator=(const arena&) = delete;
@@ -83,6 +84,7 @@ class arena {
     page_source* pages_;
     extents warm_;
     extents cold_;
+    std::uint64_t step_;
     std::uint64_t secured_ = 0;
     std::uint64_t used_ = 0;
     int error_ = 0;

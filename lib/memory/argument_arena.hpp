@@ -18,7 +18,10 @@ class argument_arena final : private page_source {
   public:
     /// `writer` is the host's word in `allowed`.
     argument_arena(region& shared, budget& allowed, std::size_t writer)
-        : region_(&shared), budget_(&allowed), writer_(writer), arena_(shared.arguments(), *this) {}
+        : region_(&shared),
+          budget_(&allowed),
+          writer_(writer),
+          arena_(shared.arguments(), *this, allowed.limit()) {}
 
     /// As arena::allocate().
     [[nodiscard]] block allocate(std::uint64_t size) { return arena_.allocate(size); }

@@ -14,6 +14,7 @@
 
 #include "base/fail_point.hpp"
 #include "base/system_call.hpp"
+#include "memory/live_regions.hpp"
 #include "memory/page.hpp"
 
 #ifndef MADV_POPULATE_WRITE
@@ -84,6 +85,7 @@ region::region(const region_request& request) : fd_(make_file()) {
     reserve(request);
     try {
         seal();
+        enter_region({{base_, size_}, control_bytes_ + ring_bytes_});
     } catch (...) {
         ::munmap(base_, size_);
         throw;
@@ -131,7 +133,7 @@ void region::seal() {
     }
 }
 
-region::~region() { ::munmap(base_, size_); }
+region::~region() { leave_region(base_); }
 
 int region::secure(std::span<const std::byte> bytes) noexcept {
     if (const int error = base::fail_point::hit("memory.fallocate"); error != 0) return error;

@@ -61,6 +61,9 @@ class region {
         return static_cast<unsigned>((offset_of(p) - offset_of(results(0).data())) / seat_bytes_);
     }
     [[nodiscard]] std::byte* base() const noexcept { return base_; }
+    [[nodiscard]] bool contains(const std::byte* data, std::uint64_t bytes) const noexcept {
+        return data >= base_ && data <= base_ + size_ && bytes <= size_ - offset_of(data);
+    }
     [[nodiscard]] std::uint64_t offset_of(const std::byte* p) const noexcept {
         return static_cast<std::uint64_t>(p - base_);
     }

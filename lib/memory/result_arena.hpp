@@ -29,7 +29,7 @@ static_assert(sizeof(result_header) == 64 && std::atomic<std::uint64_t>::is_alwa
 class result_arena final : private page_source {
   public:
     result_arena(std::span<std::byte> part, budget& allowed, std::size_t writer)
-        : arena_(part, *this), budget_(&allowed), writer_(writer) {}
+        : arena_(part, *this, allowed.limit()), budget_(&allowed), writer_(writer) {}
 
     /// A payload of `size` bytes, or nullptr: `error()` says why. Blocks that the host has released
     /// since are taken back first.

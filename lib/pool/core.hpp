@@ -57,6 +57,10 @@ struct tallies {
 /// word that we sleep on can cost that much, and no more.
 inline constexpr std::chrono::milliseconds longest_sleep{100};
 
+/// A result for which there is no room in the budget waits for so long; 100 ms, if the
+/// pool's user chose not to wait.
+inline constexpr std::chrono::seconds longest_wait_for_room{5};
+
 /// After a burst of arguments: what free blocks hold beyond this goes back when the pool was idle
 /// this long.
 inline constexpr std::uint64_t most_kept_idle = std::uint64_t{16} << 20;
@@ -155,6 +159,7 @@ class pool_core {
 
     // ---- shutdown.cpp
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
+    bool end_by(base::time_point deadline, std::chrono::nanoseconds exit_time);
     void end_all_tasks();
     void wait_for_exits(base::time_point deadline);
     void end(lock& held) noexcept;
@@ -241,6 +246,9 @@ class pool_core {
     void stop_waiting(ticket task) noexcept;
     void reference_dropped(lock& held) noexcept;
 
+    // ---- result_room.cpp
+    void make_room_for_results();
+
     // ---- notify.cpp
     [[nodiscard]] bool request_notice(ticket task);
     void signal_event() noexcept;
@@ -250,6 +258,7 @@ class pool_core {
     // ---- refresh.cpp, broadcast.cpp
     [[nodiscard]] std::string start_second_set(lock& held);
     void dismiss(const process::fork_server* server, bool at_once);
+    void want_missing_workers();
     void wait_for_last_claims(lock& held, const process::fork_server* server);
     void look_at_retired();
     void wake_all_workers() noexcept;
@@ -260,6 +269,8 @@ class pool_core {
         const process::broadcast_progress& progress);
 
     // ---- settle.cpp, all with the mutex held
+    /// For errors: nothing for a pool without a name of its own.
+    [[nodiscard]] std::string of_pool() const;
     void settle_death(process::worker_entry& worker, const process::death& how);
     [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
                                      const process::worker_entry& worker);
@@ -323,8 +334,9 @@ class pool_core {
     std::vector<std::uint64_t> quarantined_;
     std::uint64_t next_position_ = 0;
     std::uint64_t next_inline_ = first_inline;
-    std::uint64_t in_ring_ = 0;                             ///< records in use
-    std::atomic<std::uint64_t> blocks_out_{0};              ///< outcomes that hold a block
+    std::uint64_t in_ring_ = 0;                 ///< records in use
+    std::uint64_t argument_bytes_ = 0;          ///< that they hold outside of their slots
+    std::atomic<std::uint64_t> blocks_out_{0};  ///< outcomes that hold a block
     std::vector<std::atomic<std::uint64_t>> held_results_;  ///< the same, by seat
     unsigned room_waiters_ = 0;
     std::uint64_t next_number_ = 0;

@@ -159,6 +159,7 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
     if (description.refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
         hold_seat(word.owner() - 1, into);
         into.kept_ = record.attachments;  // it may be an argument that comes back
+        into.names_arrays_ = true;
     }
     const std::uint64_t size = description.size;
     const ring::payload_kind kind = description.kind;
@@ -185,7 +186,10 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
             into.failure_ = std::make_exception_ptr(payload_too_large(
                 "result of task " + std::to_string(record.position) + ": no room for " +
                 std::to_string(size) + " bytes in the memory budget of " +
-                std::to_string(budget_->limit()) + " bytes"));
+                std::to_string(budget_->limit()) + " bytes" +
+                (size <= budget_->limit() - sizeof(memory::result_header)
+                     ? ", which arguments and results that were not fetched hold"
+                     : "")));
             return;
         default:
             into.failure_ = not_a_result(record, "a payload of no known kind");
@@ -240,7 +244,10 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
         record.quarantined = true;
         return;
     }
-    if (record.arguments) arguments_->release(record.arguments);
+    if (record.arguments) {
+        argument_bytes_ -= record.arguments.size;
+        arguments_->release(record.arguments);
+    }
     record.arguments = {};
     record.attachments.clear();
     record.failure = nullptr;
@@ -407,6 +414,7 @@ outcome::outcome(outcome&& other) noexcept
       block_(std::exchange(other.block_, nullptr)),
       size_(other.size_),
       seat_(std::exchange(other.seat_, no_seat)),
+      names_arrays_(other.names_arrays_),
       kept_(std::move(other.kept_)),
       failure_(std::move(other.failure_)) {
     if (block_ == nullptr) std::memcpy(inline_.data(), other.inline_.data(), inline_.size());

@@ -24,8 +24,9 @@
 namespace prefork::detail {
 namespace {
 
-// Failed starts in a row, with no worker left, after which the pool gives up.
-constexpr unsigned hopeless_starts = 6;
+// Starts fail for so long, with no worker left, before tasks are given up: a hook that opens a
+// connection survives the restart of what it connects to.
+constexpr std::chrono::seconds patience{5};
 // Fork servers in the life of a pool: they die by a stranger's hand only.
 constexpr unsigned most_server_restarts = 100;
 constexpr std::chrono::milliseconds memory_interval{100};
@@ -103,6 +104,7 @@ void pool_core::run_monitor() {
         // As long as there are lines, workers are not asked to wake us for them.
         const bool again = pass_lines_on(held) || lines_are_there();
         const base::time_point now = base::monotonic::now();
+        make_room_for_results();
         look_at_tasks(now);
         look_at_memory(now);
         start_due_workers(now);
@@ -151,6 +153,9 @@ void pool_core::handle(process::received&& got) {
         case process::message_kind::started:
             roster_.started(what.seat);
             started_or_ended_.notify_all();
+            if (!roster_.is_alive(what.seat)) return;
+            first_start_failure_.clear();
+            broken_.clear();
             return;
         case process::message_kind::start_failed:
             if (first_start_failure_.empty()) first_start_failure_ = what.text;
@@ -172,6 +177,13 @@ void pool_core::handle(process::received&& got) {
 void pool_core::worker_ended(unsigned seat, const process::death& how) {
     process::worker_entry& worker = roster_.at(seat);
     const bool was_running = worker.phase == process::phase::running;
+    if (!was_running && !roster_.is_spare(worker) && first_start_failure_.empty() &&
+        how.code != 0) {
+        const auto crash = process::read_crash(control_->crash_of(seat), worker.pid);
+        first_start_failure_ =
+            "worker " + std::to_string(worker.index) +
+            " ended before it had started: " + process::describe_end(how.code, how.status, crash);
+    }
     const process::journal& notes = control_->journal_of(seat);
     const auto running = notes.running.load(std::memory_order_acquire);
     const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
@@ -191,7 +203,9 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     if (held_results_[seat].load(std::memory_order_acquire) == 0) vacate(worker);
     if (!monitor_.joinable() || stopping_)
         return;  // construction looks for itself; the end needs no more
-    if (roster_.running() == 0 && roster_.failures_in_a_row() >= hopeless_starts) {
+    const base::time_point since = roster_.failing_since();
+    if (broken_.empty() && roster_.running() == 0 && since != base::never &&
+        base::monotonic::now() - since >= patience) {
         broken_ = "pool '" + options_.name + "': workers can't be started: " +
                   (first_start_failure_.empty() ? "they end at once" : first_start_failure_);
         fail_everything(broken_);
@@ -199,7 +213,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
 }
 
 void pool_core::start_due_workers(base::time_point now) {
-    if (stopping_ || refreshing_ || !server_ || !broken_.empty()) return;
+    if (stopping_ || refreshing_ || !server_) return;
     for (process::worker_entry& each : roster_.all()) {
         if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pidfd &&
             now - each.since > options_.worker_start_timeout) {
@@ -311,9 +325,9 @@ void pool_core::give_up_late(task_record& record, process::worker_entry& worker,
                       std::chrono::duration<double, std::milli>(record.timeout).count());
     }
     const auto trace = std::make_shared<process::pending_trace>();
-    const auto failure = std::make_exception_ptr(
-        task_timeout("task " + std::to_string(record.position) + labelled(record.label) + why,
-                     [trace] { return trace->text(); }));
+    const auto failure = std::make_exception_ptr(task_timeout(
+        "task " + std::to_string(record.position) + of_pool() + labelled(record.label) + why,
+        [trace] { return trace->text(); }));
     ring::slot_word word = ring_->word(record.position);
     while (word.state() == ring::state::claimed) {
         if (!end_task(record, word, ring::state::timed_out, failure)) continue;
@@ -352,13 +366,14 @@ void pool_core::look_at_memory(base::time_point now) {
             control_->journal_of(each.seat).memory_at_start.load(std::memory_order_relaxed);
         if (now_has <= began_with || now_has - began_with <= options_.worker_memory_limit) continue;
         each.killed_by = killer::memory_limit;
+        each.grown_by = now_has - began_with;
         base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
     }
 }
 
 base::time_point pool_core::next_look(base::time_point now) {
     base::time_point next = std::min(next_deadline_, roster_.next_due());
-    if (!broken_.empty() || !server_) next = next_deadline_;
+    if (!server_) next = next_deadline_;
     if (options_.worker_memory_limit != 0) next = std::min(next, next_memory_look_);
     for (const process::worker_entry& each : roster_.all()) {
         if (each.phase == process::phase::starting && !roster_.is_spare(each)) {

@@ -15,8 +15,10 @@
 
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
+#include "codec/exception_codec.hpp"
 #include "gate/usable_cpus.hpp"
 #include "log/log.hpp"
+#include "memory/live_regions.hpp"
 #include "pool/core.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
@@ -196,8 +198,10 @@ void pool_core::make_server() {
     how.keep_fds.push_back(region_->fd());
     how.keep_fds.push_back(event_fd_.get());
     how.keep_fds.push_back(wake_fd_.get());  // a worker's log line may have to wake the monitor
-    how.prepare = [this, cpus = gate::process_affinity()] {
+    const memory::regions_held others;
+    how.prepare = [this, &others, cpus = gate::process_affinity()] {
         gate::set_affinity(cpus);
+        others.let_go_of_others(region_->base());
         // A guard against our own bugs: where it can't be had, the server writes nothing either.
         static_cast<void>(region_->become_fork_server());
     };
@@ -242,6 +246,8 @@ int pool_core::run_worker(process::worker_start start) {
     how.seat = start.seat;
     how.seed = options_.seed;
     how.event_fd = event_fd_.get();
+    how.wake_fd = wake_fd_.get();
+    how.room_wait = options_.when_full == overflow::wait ? longest_wait_for_room : longest_sleep;
     how.name = options_.name + "/" + std::to_string(start.index);
     // All CPUs but one may have a worker that looks for work; with more, the kernel would put a
     // spinner before whoever has the work.
@@ -262,7 +268,7 @@ int pool_core::run_worker(process::worker_start start) {
         process::report_start_failed(start, std::string("on_worker_start threw: ") + e.what());
         return 1;
     } catch (...) {
-        process::report_start_failed(start, "on_worker_start threw");
+        process::report_start_failed(start, "on_worker_start threw " + current_exception_type());
         return 1;
     }
     if (const std::uint64_t limit = options_.worker_memory_limit; limit != 0) {

@@ -35,13 +35,13 @@ void pool_core::refresh() {
     first_start_failure_.clear();
     const std::string why = start_second_set(held);
     refreshing_ = false;
-    const base::time_point now = base::monotonic::now();
     if (!why.empty()) {
         dismiss(server_.get(), true);
         const auto at = std::find_if(retired_.begin(), retired_.end(),
                                      [&](const auto& each) { return each.get() == former; });
         // The former may have been killed meanwhile; then the monitor makes another.
         if (at != retired_.end()) std::swap(server_, *at);
+        want_missing_workers();
         wake_monitor();
         throw worker_start_failed("pool '" + options_.name + "': refresh: " + why);
     }
@@ -49,6 +49,14 @@ void pool_core::refresh() {
     wait_for_last_claims(held, former);
     // Every worker that may claim from now on is of the new image.
     functions_.emplace();
+    want_missing_workers();
+    roster_.want(roster_.workers(), true, base::monotonic::now());  // the spare
+    wake_monitor();
+}
+
+// Workers of both sets may have ended meanwhile.
+void pool_core::want_missing_workers() {
+    const base::time_point now = base::monotonic::now();
     for (unsigned index = 0; index < roster_.workers(); ++index) {
         const bool has_one = std::any_of(
             roster_.all().begin(), roster_.all().end(), [&](const process::worker_entry& each) {
@@ -56,8 +64,6 @@ void pool_core::refresh() {
             });
         roster_.want(index, !has_one, now);
     }
-    roster_.want(roster_.workers(), true, now);  // the spare
-    wake_monitor();
 }
 
 // A worker of the new server for each index, all of them started; or why not.

@@ -60,7 +60,7 @@ bool pool_core::healthy() {
     if (process::current_role() == process::role::host) host_mark_.require(options_.name);
     lock held{mutex_};
     if (inline_only_) return !closing_;
-    return broken_.empty() && !closing_ && roster_.running() == roster_.workers();
+    return broken_.empty() && !closing_ && roster_.replaces_in_time(base::monotonic::now());
 }
 
 std::string pool_core::describe() {

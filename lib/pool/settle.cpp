@@ -18,6 +18,10 @@
 
 namespace prefork::detail {
 
+std::string pool_core::of_pool() const {
+    return options_.name == pool_options{}.name ? "" : " of pool '" + options_.name + "'";
+}
+
 // ---- one task
 
 bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state as,
@@ -185,10 +189,15 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     if (crash) details.stack_trace = process::symbolise(*crash);
     details.log_tail = log_->tail(worker.seat);
     const std::string runs = std::to_string(record.lost_runs);
-    const std::string what = "worker " + std::to_string(worker.index) +
-                             " lost: " + process::describe_end(how.code, how.status, crash) +
-                             " (task " + std::to_string(record.position) + labelled(record.label) +
-                             ", attempt " + runs + " of " + runs + ")";
+    std::string end = process::describe_end(how.code, how.status, crash);
+    if (worker.grown_by != 0) {
+        end += ", for it had grown by " + std::to_string(worker.grown_by) +
+               " bytes, beyond the worker_memory_limit of " +
+               std::to_string(options_.worker_memory_limit);
+    }
+    const std::string what = "worker " + std::to_string(worker.index) + of_pool() +
+                             " lost: " + end + " (task " + std::to_string(record.position) +
+                             labelled(record.label) + ", attempt " + runs + " of " + runs + ")";
     if (record.label) details.label = *record.label;
     const auto failure = details.killed_by == killer::memory_limit
                              ? std::make_exception_ptr(memory_exceeded(what, details))

@@ -141,7 +141,7 @@ shared_ref shared_ref::allocate_here(std::uint64_t count, std::size_t size) {
     const exchange* const inline_run = exchange::current();
     if (process::worker_loop* const loop = process::worker_loop::current()) {
         block.what = shared_block::kind::own;
-        block.data = loop->arena().allocate(bytes);
+        block.data = loop->allocate_result(bytes);
     } else if (inline_run == nullptr || inline_run->core->fits_budget(bytes)) {
         block.data = static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{64}));
     }
@@ -191,8 +191,15 @@ shared_ref shared_ref::receive(shared_wire wire, std::size_t element_size, std::
         return found;
     }
     // In a worker: a view of what the host keeps alive as long as the task runs.
-    if (process::worker_loop::current() != nullptr) return {nullptr, data, wire.bytes};
     exchange* const from = exchange::current();
+    if (const process::worker_loop* const loop = process::worker_loop::current()) {
+        // Of another pool: that memory is not here. (An inline run's may be this process's own.)
+        if (from == nullptr && !loop->region().contains(data, wire.bytes)) {
+            throw_decode_error("a shared_array of another pool", 0,
+                               static_cast<std::size_t>(wire.bytes));
+        }
+        return {nullptr, data, wire.bytes};
+    }
     if (from == nullptr || from->core == nullptr || wire.bytes % element_size != 0 ||
         wire.address % alignment != 0 || !from->core->owns_result(from->seat, data, wire.bytes)) {
         throw_decode_error("a shared_array outside of its worker's part", 0,

@@ -26,7 +26,11 @@ void pool_core::drain() {
 }
 
 bool pool_core::shutdown(std::chrono::nanoseconds bound) {
-    const base::time_point deadline = deadline_in(bound);
+    return end_by(deadline_in(bound), options_.grace);
+}
+
+// Workers have `exit_time` for their hooks after the deadline, or after the end of the last task.
+bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_time) {
     require_host();
     lock held{mutex_};
     const inside here{*this};
@@ -49,16 +53,16 @@ bool pool_core::shutdown(std::chrono::nanoseconds bound) {
     held.unlock();
     wake_monitor();
     monitor_.join();
-    wait_for_exits(all_ended ? std::max(deadline, base::monotonic::now() + peaceful_exit)
-                             : base::monotonic::now() + peaceful_exit);
+    wait_for_exits(base::deadline_after(std::max(deadline, base::monotonic::now()), exit_time));
     held.lock();
+    const bool all_left = roster_.running() == 0;
     server_.reset();
     retired_.clear();
     for (process::worker_entry& each : roster_.all()) {
         if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
     }
     pass_lines_on(held);
-    return all_ended;
+    return all_ended && all_left;
 }
 
 void pool_core::end_all_tasks() {
@@ -105,7 +109,8 @@ void pool_core::close(pool_core* core) noexcept {
     // of this process's memory are left to its end.
     if (!core->host_mark_.is_here()) return;
     try {
-        core->shutdown(std::chrono::nanoseconds(0));
+        core->end_by(base::monotonic::now(),
+                     std::max<std::chrono::nanoseconds>(peaceful_exit, core->options_.grace));
     } catch (...) {
         // What remains ends with the fork server, in the core's destructor.
     }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -142,6 +143,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.label = how.label;
     record.number = take_numbers(how.items);
     record.arguments = arguments;
+    argument_bytes_ += arguments.size;
     if (keep) std::memcpy(record.kept->data(), slot.payload.data(), record.size);
     fill_slot(record, slot);
     ++in_ring_;
@@ -302,8 +304,14 @@ memory::block pool_core::allocate_arguments(lock& held, std::size_t bytes, overf
     bool asked_workers = false;
     for (;;) {
         bury();
-        if (const memory::block made = arguments_->allocate(bytes)) return made;
-        const int error = arguments_->error();
+        // What waits leaves room for the results of what runs.
+        const bool leaves_room =
+            in_ring_ == 0 ||
+            bytes <= budget_->limit() / 2 - std::min(budget_->limit() / 2, argument_bytes_);
+        if (leaves_room) {
+            if (const memory::block made = arguments_->allocate(bytes)) return made;
+        }
+        const int error = leaves_room ? arguments_->error() : EDQUOT;
         const std::string size = std::to_string(bytes);
         require_budget_for(bytes);
         // What has ended gives its arguments back when it is collected or swept; if nothing is left

@@ -58,13 +58,15 @@ static_assert(sizeof(ring::hints) % 128 == 0 && sizeof(ring::bed) % 128 == 0 &&
 inline constexpr std::uint64_t turn_to_leave = ~std::uint64_t{0};
 inline constexpr std::uint64_t has_left = turn_to_leave - 1;
 
-/// Set by the host; every worker reads it, rarely.
+/// Every worker reads it, rarely; the host sets it, but for what says otherwise.
 struct alignas(128) switches {
-    std::atomic<std::uint32_t> closing;          ///< finish what you run, then exit
-    std::atomic<std::uint32_t> trims;            ///< counts requests to give unused pages back
-    std::atomic<std::uint32_t> paused;           ///< claim nothing
+    std::atomic<std::uint32_t> closing;  ///< finish what you run, then exit
+    std::atomic<std::uint32_t> trims;    ///< counts requests, by anybody, to give unused pages back
+    std::atomic<std::uint32_t> paused;   ///< claim nothing
     std::atomic<std::uint32_t> broadcasts;       ///< how many there are to run
     std::atomic<std::uint64_t> first_broadcast;  ///< offset of the first's broadcast_call
+    /// Set by a worker that has no room for a result, cleared by the host when it looks.
+    std::atomic<std::uint32_t> room_asked;
 };
 
 /// A call that every worker runs once, in the part of the region that workers only read; its

@@ -47,17 +47,19 @@ std::optional<unsigned> roster::promote(unsigned index, base::time_point now) {
 void roster::started(unsigned seat) {
     if (entries_[seat].phase != phase::starting) return;
     entries_[seat].phase = phase::running;
-    failures_ = 0;
+    failing_since_ = base::never;
 }
 
 void roster::ended(unsigned seat, base::time_point now, bool useful) {
     worker_entry& entry = entries_[seat];
-    if (entry.phase == phase::starting && !is_spare(entry)) ++failures_;
     entry.pidfd.reset();
     entry.kill_at = base::never;
     if (entry.superseded) {
         entry.phase = phase::pinned;
         return;
+    }
+    if (entry.phase == phase::starting && !is_spare(entry)) {
+        failing_since_ = std::min(failing_since_, now);
     }
     start_state& next = next_start_[entry.index];
     next.wanted = true;
@@ -72,6 +74,20 @@ void roster::ended(unsigned seat, base::time_point now, bool useful) {
             : std::min(std::chrono::milliseconds(10) * (1 << doublings), longest_delay);
     next.due = now + delay;
     entry.phase = phase::pinned;
+}
+
+bool roster::replaces_in_time(base::time_point now) const {
+    if (failing_since_ != base::never) return false;
+    for (unsigned index = 0; index < workers(); ++index) {
+        if (next_start_[index].young_deaths < 2) continue;
+        const bool grew_up =
+            std::any_of(entries_.begin(), entries_.end(), [&](const worker_entry& each) {
+                return each.index == index && each.phase == phase::running &&
+                       now - each.since >= young;
+            });
+        if (!grew_up) return false;
+    }
+    return true;
 }
 
 void roster::vacate(unsigned seat) { entries_[seat].phase = phase::free; }

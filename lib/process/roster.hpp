@@ -42,6 +42,7 @@ struct worker_entry {
     base::unique_fd pidfd;
     base::time_point since{};                ///< when it was asked for
     killer killed_by = killer::none;         ///< why we killed it, if we did
+    std::uint64_t grown_by = 0;              ///< private bytes, when that was too many
     base::time_point kill_at = base::never;  ///< the grace's end, with `condemned_for`
     killer condemned_by = killer::none;
     /// Of the run that it is condemned for, while its answer is waited for; the grace begins then.
@@ -104,8 +105,13 @@ class roster {
     /// Indexes whose start is due, and when the next one is.
     [[nodiscard]] std::vector<unsigned> due(base::time_point now) const;
     [[nodiscard]] base::time_point next_due() const;
-    /// Starts failed one after another without a success between them.
-    [[nodiscard]] unsigned failures_in_a_row() const noexcept { return failures_; }
+    /// When the first of the starts failed that have failed since the last success; never if none
+    /// has.
+    [[nodiscard]] base::time_point failing_since() const noexcept { return failing_since_; }
+    /// No start has failed since the last success, and no worker's place is one where two died
+    /// young in a row and none has lived longer since. A replacement that starts is no reason to
+    /// worry.
+    [[nodiscard]] bool replaces_in_time(base::time_point now) const;
 
   private:
     struct start_state {
@@ -116,7 +122,7 @@ class roster {
 
     std::vector<worker_entry> entries_;
     std::vector<start_state> next_start_{1};  // by index, the spare's last
-    unsigned failures_ = 0;
+    base::time_point failing_since_ = base::never;
 };
 
 }  // namespace prefork::process

@@ -58,7 +58,7 @@ class worker_loop::slot_sink final : public detail::result_sink {
     std::byte* allocate(std::size_t size) override {
         size_ = size;
         if (size <= slot_.payload.size()) return slot_.payload.data();
-        block_ = loop_.results_.allocate(size);
+        block_ = loop_.allocate_result(size);
         if (block_ == nullptr) throw no_room{size};
         return block_;
     }
@@ -98,6 +98,7 @@ worker_loop::worker_loop(memory::region& shared, control words, ring::ring& task
       control_(words),
       ring_(&tasks),
       options_(options),
+      allowed_(&allowed),
       results_(shared.results(options.seat), allowed, options.seat),
       claimer_(tasks, options.seat + 1),
       journal_(&words.journal_of(options.seat)),
@@ -279,8 +280,9 @@ bool worker_loop::commit(const ring::claimed_task& task) noexcept {
 // Its time came while it waited: it never starts.
 void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
     sink.describe(ring::payload_kind::expired, 0);
-    journal_->counts.note(base::ticks() - ring_->at(task.position).submitted, 0, true);
-    static_cast<void>(commit(task));
+    const std::uint64_t waited = base::ticks() - ring_->at(task.position).submitted;
+    journal_->counts.note(waited, 0, true);
+    if (!commit(task)) journal_->counts.take_back(waited, 0, true);
 }
 
 void worker_loop::run_task(const ring::claimed_task& task) {
@@ -375,7 +377,8 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
     // For the label's statistics.
     if (!label_.empty()) ring_->at(task.position).due = static_cast<std::int64_t>(ran);
     // Before the commit: once the caller has its answer, stats() counts it.
-    journal_->counts.note(started > submitted ? started - submitted : 0, ran, failed);
+    const std::uint64_t waited = started > submitted ? started - submitted : 0;
+    journal_->counts.note(waited, ran, failed);
     base::fail_point::pass("worker.before_commit");
     if (commit(task)) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
@@ -383,7 +386,9 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
         journal_->running.store(0, std::memory_order_relaxed);
         return;
     }
-    // Somebody else has settled the task. If the host has condemned us for it, its SIGKILL is on
+    // Somebody else has settled the task, and counted it.
+    journal_->counts.take_back(waited, ran, failed);
+    // If the host has condemned us for it, its SIGKILL is on
     // the way; else say that we have left the task, and go on.
     sink.withdraw();
     std::uint64_t mine = task.word.bits();

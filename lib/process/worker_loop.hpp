@@ -31,6 +31,10 @@ struct worker_loop_options {
     std::uint64_t seed = 0;
     /// The host's event descriptor, open in this process too: told of watched tasks.
     int event_fd = -1;
+    /// What wakes the monitor, open in this process too.
+    int wake_fd = -1;
+    /// How long a result waits for room in the budget.
+    base::nanoseconds room_wait{0};
     std::string name;  ///< as ps shows it while no labelled task runs
 };
 
@@ -50,7 +54,9 @@ class worker_loop {
 
     /// The journal and arena of the worker that this process is; nullptr in the host.
     [[nodiscard]] static worker_loop* current() noexcept;
-    [[nodiscard]] memory::result_arena& arena() noexcept { return results_; }
+    [[nodiscard]] const memory::region& region() const noexcept { return *region_; }
+    /// A block for the running task's result; waits for room in the budget. nullptr: none came.
+    [[nodiscard]] std::byte* allocate_result(std::uint64_t size);
     /// The task's result refers to `block`, of this worker's part, which the host releases; or,
     /// with nullptr, to one that was sent before.
     void note_sent(std::byte* block);
@@ -81,11 +87,13 @@ class worker_loop {
     void attend();
     void sleep();
     void trim_if_asked();
+    void ask_for_room() noexcept;
 
     memory::region* region_;
     control control_;
     ring::ring* ring_;
     worker_loop_options options_;
+    memory::budget* allowed_;
     memory::result_arena results_;
     ring::claimer claimer_;
     journal* journal_;
@@ -100,6 +108,7 @@ class worker_loop {
     std::uint32_t trims_seen_ = 0;
     std::uint32_t broadcasts_seen_ = 0;
     const broadcast_call* last_broadcast_ = nullptr;
+    bool waited_in_vain_ = false;  ///< for room, the last time
     std::vector<std::byte*> sent_;
 };
 

@@ -30,6 +30,16 @@ void counter::note(std::uint64_t queued, std::uint64_t run, bool failed) noexcep
     add(count, 1);
 }
 
+void counter::take_back(std::uint64_t queued, std::uint64_t run, bool failed) noexcept {
+    const auto less = [](std::atomic<std::uint64_t>& from, std::uint64_t value) {
+        from.store(from.load(std::memory_order_relaxed) - value, std::memory_order_relaxed);
+    };
+    less(count, 1);
+    if (failed) less(failures, 1);
+    less(run_sum, run);
+    less(queue_sum, queued);
+}
+
 void counter::reset() noexcept {
     for (auto* each :
          {&count, &failures, &run_sum, &run_min, &run_max, &queue_sum, &queue_min, &queue_max}) {

@@ -21,6 +21,9 @@ struct counter {
 
     /// By the writer: a task that waited and ran for so many ticks.
     void note(std::uint64_t queued, std::uint64_t run, bool failed = false) noexcept;
+    /// By the writer: the task of the last note() was not its own to end after all. The extremes
+    /// stay as they are: it did run for so long.
+    void take_back(std::uint64_t queued, std::uint64_t run, bool failed) noexcept;
     void reset() noexcept;
 };
 

@@ -1,9 +1,14 @@
 #include "pool/function_check.hpp"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 
+#include <vector>
+
+#include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 
+namespace pf = prefork;
 using prefork::detail::function_check;
 
 namespace {
@@ -27,4 +32,19 @@ TEST_CASE("code that is mapped later is not known") {
     REQUIRE(later != MAP_FAILED);
     CHECK_FALSE(check.knows(reinterpret_cast<std::uintptr_t>(later)));
     ::munmap(later, 4096);
+}
+
+TEST_CASE("a function that was loaded later is refused in every call that takes one") {
+    pf::pool pool{{.workers = 1}};
+    void* const library = ::dlopen(PREFORK_LATE_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    REQUIRE(library != nullptr);
+    const auto late = reinterpret_cast<int (*)(int)>(::dlsym(library, "late_twice"));
+    REQUIRE(late != nullptr);
+    REQUIRE_THROWS_AS(pool.submit(late, 1), pf::unknown_function);
+    REQUIRE_THROWS_AS(pool.map(std::vector{1}, late), pf::unknown_function);
+    pf::task_group<int> group{pool};
+    REQUIRE_THROWS_AS(group.run(late, 1), pf::unknown_function);
+    pf::pool knows{{.workers = 1}};
+    CHECK(knows.map(std::vector{1, 2}, late) == std::vector{2, 4});
+    ::dlclose(library);
 }

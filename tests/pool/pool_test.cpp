@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,6 +83,70 @@ TEST_CASE("shutdown refuses new tasks, ends the old ones, and says whether it ha
     REQUIRE_THROWS_AS(never.get(), pf::cancelled);
 }
 
+TEST_CASE("a task of a pool that was shut down isn't run, not even by a shut gate") {
+    if (pf::test::inline_mode()) return;
+    pf::pool pool{{.workers = 1, .max_load_average = 0}};
+    CHECK(pool.shutdown(10s));
+    static int runs = 0;
+    REQUIRE_THROWS_AS(pool.map(std::vector{1, 2}, [](int) { return ++runs; }), pf::pool_closed);
+    pf::task_group<int> group{pool};
+    REQUIRE_THROWS_AS(group.run([] { return ++runs; }), pf::pool_closed);
+    CHECK(runs == 0);
+}
+
+TEST_CASE("an exit hook that doesn't end is ended after the bound and the grace") {
+    if (pf::test::left_out_inline("hooks of workers")) return;
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 2, .grace = 50ms, .on_worker_exit = [] { ::pause(); }}};
+    CHECK(pool.submit(twice, 1).get() == 2);
+    const auto began = std::chrono::steady_clock::now();
+    CHECK_FALSE(pool.shutdown(100ms));
+    CHECK(std::chrono::steady_clock::now() - began < 800ms);
+}
+
+TEST_CASE("a pool whose workers are recycled is healthy all the time") {
+    if (pf::test::left_out_inline("workers to be recycled")) return;
+    pf::pool pool{{.workers = 2, .max_tasks_per_worker = 1}};
+    for (int i = 0; i < 20; ++i) {
+        CHECK(pool.submit(twice, i).get() == 2 * i);
+        CHECK(pool.healthy());
+    }
+}
+
+TEST_CASE("a pool outlives an outage of its start hook, and says that it has one") {
+    if (pf::test::left_out_inline("hooks of workers")) return;
+    const pf::test::leaks none_left;
+    auto* const down = static_cast<std::atomic<bool>*>(
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    REQUIRE(down != MAP_FAILED);
+    pf::pool pool{{.workers = 1, .on_worker_start = [down] {
+                       if (*down) throw std::runtime_error("no database");
+                   }}};
+    SECTION("short: tasks wait") {
+        *down = true;
+        REQUIRE_THROWS_AS(pool.submit([] { ::raise(SIGKILL); }).get(), pf::worker_lost);
+        auto waiting = pool.submit(twice, 1);
+        CHECK(pf::test::until([&] { return !pool.healthy(); }));
+        std::this_thread::sleep_for(400ms);
+        CHECK_FALSE(pool.healthy());
+        *down = false;
+        CHECK(waiting.get_for(10s) == 2);
+        CHECK(pf::test::until([&] { return pool.healthy(); }));
+    }
+    SECTION("long: they fail, and the pool comes back") {
+        *down = true;
+        REQUIRE_THROWS_AS(pool.submit([] { ::raise(SIGKILL); }).get(), pf::worker_lost);
+        auto waiting = pool.submit(twice, 1);
+        REQUIRE_THROWS_WITH(waiting.get_for(20s), pf::test::containing("no database"));
+        REQUIRE_THROWS_AS(pool.submit(twice, 1), pf::pool_broken);
+        CHECK_FALSE(pool.healthy());
+        *down = false;
+        REQUIRE(pf::test::until([&] { return pool.healthy(); }));
+        CHECK(pool.submit(twice, 2).get_for(10s) == 4);
+    }
+    ::munmap(down, 4096);
+}
+
 TEST_CASE("drain waits for every task, with and without a future") {
     pf::pool pool{{.workers = 2}};
     for (int i = 0; i < 1000; ++i) static_cast<void>(pool.submit(twice, i));
@@ -119,8 +184,12 @@ TEST_CASE("a start hook that throws, exits or hangs is told by the constructor")
         pf::pool(
             {.workers = 2, .on_worker_start = [] { throw std::runtime_error("no database"); }}),
         "pool 'prefork': on_worker_start threw: no database");
-    REQUIRE_THROWS_AS(pf::pool({.workers = 2, .on_worker_start = [] { ::_exit(3); }}),
-                      pf::worker_start_failed);
+    REQUIRE_THROWS_WITH(pf::pool({.workers = 1, .on_worker_start = [] { ::_exit(3); }}),
+                        "pool 'prefork': worker 0 ended before it had started: exit status 3");
+    REQUIRE_THROWS_WITH(pf::pool({.workers = 1, .on_worker_start = [] { ::raise(SIGKILL); }}),
+                        "pool 'prefork': worker 0 ended before it had started: SIGKILL");
+    REQUIRE_THROWS_WITH(pf::pool({.workers = 1, .on_worker_start = [] { throw 3; }}),
+                        "pool 'prefork': on_worker_start threw int");
     REQUIRE_THROWS_WITH(
         pf::pool(
             {.workers = 1, .on_worker_start = [] { ::pause(); }, .worker_start_timeout = 50ms}),

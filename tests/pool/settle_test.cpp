@@ -189,7 +189,7 @@ TEST_CASE(
 
 TEST_CASE("memory that a task's children hold counts, and ends its worker with memory_exceeded") {
     const pf::test::leaks none_left;
-    pf::pool pool{{.workers = 1, .worker_memory_limit = 64u << 20}};
+    pf::pool pool{{.workers = 1, .worker_memory_limit = 64u << 20, .name = "render"}};
     const auto hide = [] {
         const pid_t child = ::fork();
         const std::vector<char> memory(48u << 20, 'x');
@@ -202,6 +202,9 @@ TEST_CASE("memory that a task's children hold counts, and ends its worker with m
     } catch (const pf::memory_exceeded& e) {
         CHECK(e.killed_by() == pf::killer::memory_limit);
         CHECK(e.signal() == SIGKILL);
+        CHECK_THAT(e.what(), pf::test::containing("worker 0 of pool 'render' lost: SIGKILL"));
+        CHECK_THAT(e.what(), pf::test::containing("it had grown by "));
+        CHECK_THAT(e.what(), pf::test::containing("beyond the worker_memory_limit of 67108864"));
     }
     CHECK(pool.submit(twice, 2).get_for(20s) == 4);
 }
@@ -213,4 +216,26 @@ TEST_CASE("workers are recycled after their number of tasks, and no task is lost
     for (int i = 0; i < 500; ++i) results.push_back(pool.submit(twice, i));
     for (int i = 0; i < 500; ++i) REQUIRE(results[static_cast<std::size_t>(i)].get() == 2 * i);
     CHECK(pool.stats().lost_workers == 0);
+}
+
+TEST_CASE("a task that is given up and leaves within the grace is counted once") {
+    pf::pool pool{{.workers = 1, .grace = 10s, .name = "render"}};
+    const auto until_stopped = [](std::stop_token stop) {
+        while (!stop.stop_requested()) {
+        }
+        return 1;
+    };
+    for (int i = 0; i < 3; ++i) {
+        auto late = pool.with({.timeout = 5ms}).submit(until_stopped);
+        REQUIRE_THROWS_WITH(late.get_for(10s), pf::test::containing(" of pool 'render' ran for "));
+        auto stopped = pool.submit(until_stopped);
+        while (stopped.cancel() == false) ::usleep(100);
+        REQUIRE_THROWS_AS(stopped.get_for(10s), pf::cancelled);
+        CHECK(pool.submit(twice, i).get_for(10s) == 2 * i);  // it has left the others
+    }
+    const pf::pool_stats now = pool.stats();
+    CHECK(now.submitted == 9);
+    CHECK(now.completed == 3);
+    CHECK(now.failed == 6);
+    CHECK(now.lost_workers == 0);
 }

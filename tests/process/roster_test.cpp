@@ -101,18 +101,39 @@ TEST_CASE("a worker that was useful, or old, or killed by us is replaced at once
     }
 }
 
-TEST_CASE("starts that fail one after another are counted, and a success forgets them") {
+TEST_CASE("since when starts fail is known, and a success forgets it") {
     roster all{1, 2};
     const base::time_point now = base::monotonic::now();
+    CHECK(all.failing_since() == base::never);
     for (unsigned i = 1; i <= 2; ++i) {
         const auto seat = all.begin_start(0, now);
         REQUIRE(seat);
-        all.ended(*seat, now, false);
+        all.ended(*seat, now + i * 1s, false);
         all.vacate(*seat);
-        CHECK(all.failures_in_a_row() == i);
+        CHECK(all.failing_since() == now + 1s);
+        CHECK_FALSE(all.replaces_in_time(now + i * 1s));
     }
     start(all, now + 10s);
-    CHECK(all.failures_in_a_row() == 0);
+    CHECK(all.failing_since() == base::never);
+    CHECK(all.replaces_in_time(now + 10s));
+}
+
+TEST_CASE("workers that die young in a row are not replaced in time, until one grows up") {
+    roster all{1, 2};
+    base::time_point now = base::monotonic::now();
+    for (int died = 0; died < 3; ++died) {
+        CHECK(all.replaces_in_time(now) == (died < 2));
+        const unsigned seat = start(all, now);
+        CHECK(all.replaces_in_time(now) == (died < 2));
+        all.ended(seat, now, false);
+        all.vacate(seat);
+        now += 100ms;  // the delay of its replacement
+    }
+    const unsigned seat = start(all, now);
+    CHECK_FALSE(all.replaces_in_time(now + roster::young - 1ms));
+    CHECK(all.replaces_in_time(now + roster::young));
+    all.ended(seat, now + 2s, true);  // recycled
+    CHECK(all.replaces_in_time(now + 2s));
 }
 
 TEST_CASE("a spare takes the place of a worker that died, and another spare is due") {
@@ -145,7 +166,7 @@ TEST_CASE("a spare that dies before its turn is no failed start, and comes back"
     const auto spare = all.begin_start(1, now);
     REQUIRE(spare);
     all.ended(*spare, now, false);
-    CHECK(all.failures_in_a_row() == 0);
+    CHECK(all.failing_since() == base::never);
     CHECK(all.due(now) == std::vector<unsigned>{1});
     CHECK(all.running() == 1);
 }

@@ -211,13 +211,21 @@ class call_encoder {
     std::tuple<outgoing<Codec, Ws>...> arguments_;
 };
 
+/// Where a callable's code lies, when that is not where its type's is: nullptr otherwise.
+/// Specialised for what wraps another callable.
+template <class Fn>
+struct code {
+    [[nodiscard]] static const void* of(const Fn& fn) noexcept {
+        if constexpr (function_pointer<Fn>) {
+            return reinterpret_cast<const void*>(fn);
+        } else {
+            return nullptr;
+        }
+    }
+};
 template <class Fn>
 [[nodiscard]] const void* code_of(const Fn& fn) noexcept {
-    if constexpr (function_pointer<Fn>) {
-        return reinterpret_cast<const void*>(fn);
-    } else {
-        return nullptr;
-    }
+    return code<Fn>::of(fn);
 }
 
 template <class Codec, class R>

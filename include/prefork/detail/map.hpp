@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 #include <ranges>
 #include <utility>
@@ -53,6 +54,13 @@ struct map_chunk {
     }
 };
 
+template <class Fn, class Item>
+struct code<map_chunk<Fn, Item>> {
+    [[nodiscard]] static const void* of(const map_chunk<Fn, Item>& chunk) noexcept {
+        return code_of(chunk.fn);
+    }
+};
+
 /// Eight chunks a worker: few enough that small items are worth sending, enough that one slow chunk
 /// doesn't leave the other workers idle for long.
 [[nodiscard]] inline std::size_t chunk_size(std::size_t items, unsigned workers) {
@@ -89,35 +97,46 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) const
                                   detail::workers_of(*core_) + (how.caller_helps ? 1 : 0));
     }
     std::vector<decltype(here.submit(chunk{fn}, std::declval<std::vector<stored>>()))> parts;
+    std::vector<std::conditional_t<std::is_void_v<result>, char, result>> results;
+    // Each part is fetched as it comes, so that its memory can hold the next; an error waits until
+    // all have ended.
+    std::exception_ptr failure;
+    std::size_t fetched = 0;
+    const auto fetch = [&] {
+        auto& part = parts[fetched++];
+        if (failure) return part.wait();
+        try {
+            if constexpr (std::is_void_v<result>) {
+                part.get();
+            } else {
+                auto some = part.get();
+                results.insert(results.end(), std::make_move_iterator(some.begin()),
+                               std::make_move_iterator(some.end()));
+            }
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    };
     std::vector<stored> items;
     const auto send = [&] {
         here.options_.items = items.size();
         parts.push_back(here.submit(chunk{fn}, std::exchange(items, {})));
+        while (!failure && fetched < parts.size() && parts[fetched].ready()) fetch();
     };
     for (auto&& each : inputs) {
         items.push_back(std::forward<decltype(each)>(each));
         if (items.size() == size) send();
     }
     if (!items.empty()) send();
-
     if (how.caller_helps) {
         // From the end: the workers come from the front.
-        for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
-            detail::help(*core_, detail::future_access::task_of(*part).task);
+        for (std::size_t i = parts.size(); i > fetched; --i) {
+            detail::help(*core_, detail::future_access::task_of(parts[i - 1]).task);
         }
     }
-    for (const auto& part : parts) part.wait();
-    if constexpr (std::is_void_v<result>) {
-        for (auto& part : parts) part.get();
-    } else {
-        std::vector<result> results;
-        for (auto& part : parts) {
-            auto some = part.get();
-            results.insert(results.end(), std::make_move_iterator(some.begin()),
-                           std::make_move_iterator(some.end()));
-        }
-        return results;
-    }
+    while (fetched < parts.size()) fetch();
+    if (failure) std::rethrow_exception(failure);
+    if constexpr (!std::is_void_v<result>) return results;
 }
 
 inline basic_view<codec::automatic_t> pool::view() { return {core(), detail::options_of(core())}; }

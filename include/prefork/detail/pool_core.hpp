@@ -82,10 +82,13 @@ class PREFORK_EXPORT outcome {
 
     static constexpr unsigned no_seat = ~0u;
 
+    [[nodiscard]] bool is_private() const noexcept { return block_ != nullptr && seat_ == no_seat; }
+
     pool_core* core_ = nullptr;
     std::byte* block_ = nullptr;  // the payload, when not inline
     std::size_t size_ = 0;
     unsigned seat_ = no_seat;  // whose part the block lies in, or arrays that the payload names
+    bool names_arrays_ = false;
     std::vector<shared_ref> kept_;  // arrays that the payload may name
     std::exception_ptr failure_;
     alignas(payload_alignment) std::array<std::byte, 80> inline_;
