@@ -57,7 +57,8 @@ struct pool_options {
     /// Tasks that wait, at most 1,000,000.
     std::size_t queue_limit = 8000;
     overflow when_full = overflow::wait;
-    /// Run time allowed to each task. 0: none.
+    /// Run time allowed to each task. 0: none. What waits, for whatever reason, is not running: a
+    /// `deadline` bounds both.
     std::chrono::nanoseconds timeout{0};
     /// Further runs allowed to a task whose worker was lost while it ran, at most 1000.
     unsigned retries = 0;

@@ -299,6 +299,7 @@ class pool_core {
     void look_at_tasks(base::time_point now);
     void look_at_worker(process::worker_entry& worker, base::time_point now);
     void look_at_deadlines(base::time_point now);
+    void look_at_claims(base::time_point now);
     void give_up_late(task_record& record, process::worker_entry& worker, base::time_point now);
     void look_at_trace(process::worker_entry& worker, base::time_point now);
     void look_at_memory(base::time_point now);
@@ -380,6 +381,7 @@ class pool_core {
     std::string broken_;  ///< why no worker can be had any more; empty while one can
     std::string first_start_failure_;
     base::time_point next_memory_look_{};
+    base::time_point next_claim_look_{};
     base::time_point trim_at_ = base::never;  ///< when unused pages of arguments go back
     base::time_point next_deadline_ = base::never;
     stats::report report_;

@@ -256,6 +256,7 @@ void pool_core::reset_seat(unsigned seat) {
 void pool_core::look_at_tasks(base::time_point now) {
     next_deadline_ = base::never;
     if (timed_tasks_ > 0) next_deadline_ = base::deadline_after(now, shortest_timeout_);
+    if (timed_tasks_ > 0) look_at_claims(now);
     if (now >= next_due_) look_at_deadlines(now);
     next_deadline_ = std::min(next_deadline_, next_due_);
     for (process::worker_entry& each : roster_.all()) {
@@ -282,6 +283,36 @@ void pool_core::look_at_deadlines(base::time_point now) {
         // What was claimed a moment ago may begin all the same: looked at again.
         next_due_ = std::min(next_due_, std::max(record.deadline, now + claim_time));
     }
+}
+
+// A worker begins what it claimed within microseconds. One that has not after a second, and after
+// the task's run time, was stopped (SIGSTOP), and would keep the task for ever: it is ended, and
+// the task, which has not begun, runs elsewhere.
+void pool_core::look_at_claims(base::time_point now) {
+    constexpr std::chrono::milliseconds interval{500};
+    constexpr std::chrono::seconds shortest_stop{1};
+    if (now >= next_claim_look_) {
+        next_claim_look_ = now + interval;
+        for (const task_record& record : records_) {
+            if (!record.in_use || record.quarantined || record.timeout.count() == 0) continue;
+            const ring::slot_word word = ring_->word(record.position);
+            if (word.state() != ring::state::claimed || !roster_.is_alive(word.owner() - 1))
+                continue;
+            process::worker_entry& worker = roster_.at(word.owner() - 1);
+            const ring::slot_word running{
+                control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
+            if (ring::same_run(running, word)) continue;
+            if (!ring::same_run(worker.unbegun, word)) {
+                worker.unbegun = word;
+                worker.unbegun_since = now;
+            } else if (now - worker.unbegun_since >=
+                       std::max<std::chrono::nanoseconds>(record.timeout, shortest_stop)) {
+                worker.killed_by = killer::timeout;
+                base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+            }
+        }
+    }
+    next_deadline_ = std::min(next_deadline_, next_claim_look_);
 }
 
 void pool_core::look_at_worker(process::worker_entry& worker, base::time_point now) {

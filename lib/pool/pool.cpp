@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "base/kernel.hpp"
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 #include "codec/exception_codec.hpp"
@@ -113,6 +114,7 @@ pool_core::pool_core(const pool_options& options, const exit_data& tools)
     description_ = "pool '" + options_.name + "': " + std::to_string(options_.workers) +
                    " workers, " + std::to_string(usable_cpus_) + " usable CPUs\n";
     for (const std::string& note : limits.notes) description_ += "  " + note + "\n";
+    description_ += "  " + base::kernel_offers() + "\n";
     if (inline_only_) {
         description_ += "  every task runs in the caller\n";
         return;

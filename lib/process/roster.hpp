@@ -49,6 +49,8 @@ struct worker_entry {
     std::shared_ptr<pending_trace> trace;
     base::time_point trace_until{};
     ring::slot_word condemned_for;  ///< the run that it must have left by then
+    ring::slot_word unbegun;        ///< claimed and not begun when the host looked last
+    base::time_point unbegun_since{};
 };
 
 /// How a worker ended.

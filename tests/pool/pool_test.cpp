@@ -378,6 +378,7 @@ TEST_CASE("describe says how many workers there are and which limits were read")
     CHECK(text.find("pool 'render': 3 workers") == 0);
     CHECK(text.find("affinity mask of") != std::string::npos);
     CHECK(text.find("memory budget of") != std::string::npos);
+    CHECK(text.find("  Linux ") != std::string::npos);
 }
 
 TEST_CASE("threads that run at the fork are named, in one line and in describe()") {

@@ -239,3 +239,31 @@ TEST_CASE("a task that is given up and leaves within the grace is counted once")
     CHECK(now.failed == 6);
     CHECK(now.lost_workers == 0);
 }
+
+TEST_CASE("a task whose worker is stopped ends: after its timeout, at its deadline, or elsewhere") {
+    const pf::test::leaks none_left;
+    const auto stop = [](int) { return ::raise(SIGSTOP); };
+    SECTION("running") {
+        pf::pool pool{{.workers = 1, .grace = 10ms}};
+        REQUIRE_THROWS_AS(pool.with({.timeout = 20ms}).submit(stop, 0).get_for(10s),
+                          pf::task_timeout);
+        CHECK(pool.submit(twice, 2).get_for(10s) == 4);
+    }
+    SECTION("waiting") {
+        pf::pool pool{{.workers = 1}};
+        const pid_t worker = pool.submit([] { return ::getpid(); }).get();
+        REQUIRE(::kill(worker, SIGSTOP) == 0);
+        const auto soon = std::chrono::steady_clock::now() + 50ms;
+        auto waits = pool.with({.timeout = 20ms, .deadline = soon}).submit(twice, 1);
+        REQUIRE_THROWS_AS(waits.get_for(10s), pf::task_expired);
+        REQUIRE(::kill(worker, SIGCONT) == 0);
+        CHECK(pool.submit(twice, 2).get_for(10s) == 4);
+    }
+    SECTION("claimed, and not begun") {
+        fail_point::arm("worker.claimed", fail_point::action::hold);
+        pf::pool pool{{.workers = 1}};
+        CHECK(pool.with({.timeout = 20ms}).submit(twice, 2).get_for(8s) == 4);
+        CHECK(pool.stats().timeouts == 0);
+        fail_point::disarm();
+    }
+}
