@@ -132,6 +132,7 @@ class basic_view {
     basic_view(detail::pool_core& core, const detail::call_options& options) noexcept
         : core_(&core), options_(options) {}
 
+#ifdef __cpp_exceptions
     /// Runs `fn(arguments...)` in a worker and returns at once.
     ///
     /// `fn` is a function, or a functor or lambda whose captures are trivially copyable; arguments
@@ -146,6 +147,7 @@ class basic_view {
         return submit_to<std::remove_cv_t<detail::result_of<Fn, Args...>>>(
             std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
+#endif
 
     /// As submit(), but never waits: nothing when there is no room now. What else goes wrong is the
     /// future's result.
@@ -156,6 +158,7 @@ class basic_view {
         return try_submit_as(typename detail::wire_types<parameters, Args...>::type{},
                              std::decay_t<Fn>(fn), std::forward<Args>(arguments)...);
     }
+#ifdef __cpp_exceptions
     /// As submit(), for a task whose result nobody wants. drain() and shutdown() wait for it too.
     template <class Fn, class... Args>
     void detach(Fn&& fn, Args&&... arguments) const {
@@ -169,6 +172,7 @@ class basic_view {
         broadcast_as(typename detail::wire_types<parameters, Args...>::type{}, std::decay_t<Fn>(fn),
                      std::forward<Args>(arguments)...);
     }
+#endif
 
     /// The same pool, with other options for one call.
     [[nodiscard]] basic_view with(const task_options& options) const;
@@ -176,6 +180,7 @@ class basic_view {
     requires std::is_empty_v<Other>
     [[nodiscard]] basic_view<Other> with(Other) const noexcept { return {*core_, options_}; }
 
+#ifdef __cpp_exceptions
     /// `fn` of every element of `inputs`, in their order; waits for all of them. The first error,
     /// in that order, is thrown after all have ended.
     template <std::ranges::input_range Range, class Fn>
@@ -185,6 +190,7 @@ class basic_view {
     /// once, see result_stream. Needs <prefork/stream.hpp>.
     template <std::ranges::input_range Range, class Fn>
     [[nodiscard]] auto stream(Range&& inputs, Fn fn, const stream_options& options = {}) const;
+#endif
 
   private:
     template <class, class, class>
@@ -264,11 +270,16 @@ class basic_view {
 /// handlers and destructors.
 class PREFORK_EXPORT pool {
   public:
+#ifdef __cpp_exceptions
     __attribute__((visibility("hidden"))) pool() : pool(pool_options{}) {}
     /// Blocks until every worker has started. \throws std::invalid_argument, std::system_error,
     /// worker_start_failed
     __attribute__((visibility("hidden"))) explicit pool(const pool_options& options)
         : pool(options, detail::exit_data_here()) {}
+#endif
+    /// As the constructor, but what it would throw is returned.
+    [[nodiscard]] __attribute__((visibility("hidden"))) static expected<pool> make(
+        const pool_options& options = {});
     /// Ends what runs and what waits (cancelled), within a bounded time.
     ~pool();
     pool(const pool&) = delete;
@@ -281,12 +292,13 @@ class PREFORK_EXPORT pool {
     pool& operator=(pool&& other) noexcept;
 
     template <class Fn, class... Args>
-    auto submit(Fn&& fn, Args&&... arguments) {
-        return view().submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
-    }
-    template <class Fn, class... Args>
     auto try_submit(Fn&& fn, Args&&... arguments) {
         return view().try_submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
+    }
+#ifdef __cpp_exceptions
+    template <class Fn, class... Args>
+    auto submit(Fn&& fn, Args&&... arguments) {
+        return view().submit(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
     template <class Fn, class... Args>
     void detach(Fn&& fn, Args&&... arguments) {
@@ -300,6 +312,7 @@ class PREFORK_EXPORT pool {
     [[nodiscard]] auto stream(Range&& inputs, Fn fn, const stream_options& options = {}) {
         return view().stream(std::forward<Range>(inputs), fn, options);
     }
+#endif
     [[nodiscard]] basic_view<codec::automatic_t> with(const task_options& options) {
         return view().with(options);
     }
@@ -313,6 +326,7 @@ class PREFORK_EXPORT pool {
         return shared_array<T>{detail::shared_ref::allocate(*this, count, sizeof(T))};
     }
 
+#ifdef __cpp_exceptions
     /// Runs `fn(arguments...)` once in every worker, between two tasks, and, before its first task,
     /// in every one that is made later. Waits for those there are; what the call throws in one of
     /// them is thrown here, the first worker's first, when all have run it. A worker in which it
@@ -322,6 +336,7 @@ class PREFORK_EXPORT pool {
     void broadcast(Fn&& fn, Args&&... arguments) {
         view().broadcast(std::forward<Fn>(fn), std::forward<Args>(arguments)...);
     }
+#endif
     /// New workers from this process as it is now: its globals, its libraries (unknown_function).
     /// Waits until they have started; the former ones leave after what they run. No task is lost,
     /// and none refused. \throws worker_start_failed, and then the former ones go on
@@ -373,6 +388,13 @@ class PREFORK_EXPORT pool {
 
     detail::pool_core* core_;
 };
+
+inline expected<pool> pool::make(const pool_options& options) {
+    std::optional<pool> made;
+    auto making = [&] { made.emplace(pool{options, detail::exit_data_here()}); };
+    if (std::exception_ptr thrown = detail::guarded(making)) return failure{std::move(thrown)};
+    return std::move(*made);
+}
 
 }  // namespace prefork
 

@@ -18,9 +18,10 @@
 #include "prefork/when.hpp"
 #include "prefork/worker.hpp"
 
-#if __has_include(<msgpack.hpp>)
+// These libraries throw: without exceptions there is codec::raw.
+#if __has_include(<msgpack.hpp>) && defined(__cpp_exceptions)
 #include "prefork/codec/msgpack.hpp"
 #endif
-#if __has_include(<boost/archive/binary_oarchive.hpp>)
+#if __has_include(<boost/archive/binary_oarchive.hpp>) && defined(__cpp_exceptions)
 #include "prefork/codec/boost_archive.hpp"
 #endif

@@ -12,6 +12,9 @@
 #include "prefork/pool.hpp"
 #include "prefork/when.hpp"
 
+// Throwing all through, so nothing of it is declared without exceptions.
+#ifdef __cpp_exceptions
+
 namespace prefork {
 
 /// The results of a function over a range, of which only a few are under way at a time: what
@@ -122,3 +125,5 @@ auto basic_view<Codec>::stream(Range&& inputs, Fn fn, const stream_options& opti
 }
 
 }  // namespace prefork
+
+#endif

@@ -9,6 +9,9 @@
 #include "prefork/detail/one_thread.hpp"
 #include "prefork/pool.hpp"
 
+// Throwing all through, so nothing of it is declared without exceptions.
+#ifdef __cpp_exceptions
+
 namespace prefork {
 
 struct group_options {
@@ -92,3 +95,5 @@ class task_group {
 };
 
 }  // namespace prefork
+
+#endif

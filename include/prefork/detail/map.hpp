@@ -81,6 +81,7 @@ basic_view<Codec> basic_view<Codec>::with(const task_options& options) const {
     return {*core_, changed};
 }
 
+#ifdef __cpp_exceptions
 template <class Codec>
 template <std::ranges::input_range Range, class Fn>
 auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) const {
@@ -138,6 +139,7 @@ auto basic_view<Codec>::map(Range&& inputs, Fn fn, const map_options& how) const
     if (failure) std::rethrow_exception(failure);
     if constexpr (!std::is_void_v<result>) return results;
 }
+#endif
 
 inline basic_view<codec::automatic_t> pool::view() { return {core(), detail::options_of(core())}; }
 
