@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace prefork {
@@ -23,6 +25,13 @@ struct worker_stats {
     double busy = 0;  ///< fraction of its life so far that it ran tasks
 };
 
+/// Tasks of one label, those whose result was fetched or dropped.
+struct label_stats {
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;
+    duration_stats run_time;  ///< of those that ran to their end
+};
+
 /// What pool::stats() returns: a moment's numbers, not a transaction.
 struct pool_stats {
     std::uint64_t submitted = 0;
@@ -38,6 +47,8 @@ struct pool_stats {
     double rate = 0;                    ///< tasks run by workers a second, since construction
     double busy = 0;                    ///< fraction of the workers' time spent in tasks
     std::vector<worker_stats> workers;  ///< those that live now
+    /// By label; beyond 1000 labels, further ones are counted together as "(others)".
+    std::map<std::string, label_stats> labels;
 };
 
 }  // namespace prefork

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -51,6 +52,13 @@ struct tallies {
     std::uint64_t lost_workers = 0;
     std::uint64_t timeouts = 0;
     std::uint64_t expired = 0;
+};
+
+/// Of one label; of `times` only count and run times are used.
+struct label_tally {
+    std::uint64_t completed = 0;
+    std::uint64_t failed = 0;
+    stats::sums times;
 };
 
 /// No wait of the host is longer than this without a look at the truth: a worker that writes over a
@@ -226,6 +234,7 @@ class pool_core {
     void require_host() const;
     void require_host_for(ticket task) const;
     [[nodiscard]] task_record* find(ticket task) noexcept;
+    void note_label(const std::string& label, bool failed, std::optional<std::uint64_t> ran);
     [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
     void read_result(const task_record& record, ring::slot_word word, outcome& into);
     [[nodiscard]] std::exception_ptr read_block(const task_record& record, ring::slot_word word,
@@ -390,6 +399,7 @@ class pool_core {
 
     std::optional<gate::gate> gate_;
     tallies tallies_;
+    std::map<std::string, label_tally> label_tallies_;
     stats::counter inline_runs_{};
     base::tick_scale scale_;
     std::uint64_t spin_ticks_ = 0;  ///< how long a waiter spins

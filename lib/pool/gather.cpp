@@ -126,8 +126,24 @@ outcome pool_core::take(ticket task) {
     return result;
 }
 
+// Its run time is the worker's word; a lie spoils a statistic.
+void pool_core::note_label(const std::string& label, bool failed,
+                           std::optional<std::uint64_t> ran) {
+    constexpr std::size_t most_labels = 1000;
+    const bool known =
+        label_tallies_.size() < most_labels || label_tallies_.find(label) != label_tallies_.end();
+    label_tally& of = label_tallies_[known ? label : "(others)"];
+    ++(failed ? of.failed : of.completed);
+    if (!ran) return;
+    stats::sums one;
+    one.count = 1;
+    one.run_sum = one.run_min = one.run_max = *ran;
+    of.times += one;
+}
+
 outcome pool_core::collect(task_record& record, ring::slot_word word) {
     outcome result;
+    const bool ran = word.state() == ring::state::done;
     if (record.failure) {
         result.failure_ = std::exchange(record.failure, nullptr);
     } else if (word.state() == ring::state::done &&
@@ -137,6 +153,11 @@ outcome pool_core::collect(task_record& record, ring::slot_word word) {
         result.failure_ = std::make_exception_ptr(
             decode_error("task " + std::to_string(record.position) +
                          ": its slot was overwritten by a worker gone wild"));
+    }
+    if (record.label) {
+        const auto ticks = static_cast<std::uint64_t>(ring_->at(record.position).due);
+        note_label(*record.label, result.failure_ != nullptr,
+                   ran ? std::optional{ticks} : std::nullopt);
     }
     return result;
 }

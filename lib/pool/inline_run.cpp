@@ -87,7 +87,12 @@ ticket pool_core::run_inline(const call& what, const call_options& how) {
     std::size_t too_large = 0;
     const auto write = [&](std::byte* to) { what.write(what.encoder, to); };
     call_here(what.function, what.size, write, context, result, too_large);
-    return keep_outcome(std::move(result), base::ticks() - began, too_large);
+    const std::uint64_t ran = base::ticks() - began;
+    if (how.label) {
+        const lock held{mutex_};
+        note_label(*how.label, result.failure() != nullptr || too_large != 0, ran);
+    }
+    return keep_outcome(std::move(result), ran, too_large);
 }
 
 template <class Write>
@@ -148,6 +153,7 @@ void pool_core::help(ticket task) {
     if (too_large != 0) result.failure_ = no_room_for(task.position, too_large);
     ++tallies_.inlined;
     inline_runs_.note(0, ran, result.failure_ != nullptr);
+    if (record->label) note_label(*record->label, result.failure_ != nullptr, ran);
     harvested_.emplace(task.position, std::move(result));
     free_record(*record, ring_->word(task.position));
 }

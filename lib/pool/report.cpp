@@ -49,6 +49,11 @@ pool_stats pool_core::stats() {
         stats::durations(total.count, total.run_sum, total.run_min, total.run_max, scale);
     all.queue_time =
         stats::durations(total.count, total.queue_sum, total.queue_min, total.queue_max, scale);
+    for (const auto& [label, of] : label_tallies_) {
+        all.labels[label] = {of.completed, of.failed,
+                             stats::durations(of.times.count, of.times.run_sum, of.times.run_min,
+                                              of.times.run_max, scale)};
+    }
     const std::chrono::nanoseconds life = now - made_at_;
     const stats::sums& busy = inline_only_ ? total : by_workers;
     all.rate = per_second(busy.count, life);

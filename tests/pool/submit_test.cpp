@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/system_call.hpp"
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 #include "support/inline_mode.hpp"
@@ -308,4 +309,24 @@ TEST_CASE("of tasks that wait, those of high priority start first and those of l
         CHECK(normal[at].get_for(10s) == 20 + i);
         CHECK(low[at].get_for(10s) == 40 + i);
     }
+}
+
+TEST_CASE("tasks are counted and timed by their label, and shown by it") {
+    pf::pool pool{{.workers = 2}};
+    const auto users = pool.with({.label = "GET /users"});
+    const auto orders = pool.with({.label = "GET /orders"});
+    for (int i = 0; i < 10; ++i) CHECK(users.submit(add, i, 1).get() == i + 1);
+    CHECK_THROWS(orders.submit([] { throw 1; }).get());
+    static_cast<void>(pool.submit(add, 1, 1).get());
+    const auto labels = pool.stats().labels;
+    REQUIRE(labels.size() == 2);
+    CHECK(labels.at("GET /users").completed == 10);
+    CHECK(labels.at("GET /users").failed == 0);
+    CHECK(labels.at("GET /users").run_time.max >= labels.at("GET /users").run_time.min);
+    CHECK(labels.at("GET /users").run_time.max > 0ns);
+    CHECK(labels.at("GET /orders").failed == 1);
+    if (test::inline_mode()) return;
+    const auto own_name = [] { return prefork::base::read_small_file("/proc/self/comm"); };
+    CHECK(pool.with({.label = "GET /a/long/path"}).submit(own_name).get() == "GET /a/long/pat\n");
+    CHECK(pool.submit(own_name).get().rfind("prefork/", 0) == 0);
 }
