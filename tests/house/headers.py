@@ -3,7 +3,7 @@
 
 usage: headers.py [--have part]... INCLUDE -- COMPILER...
 
-codec/x.hpp is left out unless part x is there (--have): it needs a library of its own.
+codec/x.hpp and asio.hpp are left out unless part x, or asio, is there (--have): they need a library of their own.
 """
 import argparse
 import concurrent.futures
@@ -47,11 +47,11 @@ def main():
     command = [*options.compiler, '-std=c++20', f'-I{options.include}']
     public = options.include / 'prefork'
     names = [str(header.relative_to(public)) for header in sorted(public.rglob('*.hpp'))]
-    names = [name for name in names
-             if not name.startswith('codec/') or pathlib.Path(name).stem in options.have]
+    names = [name for name in names if not (name.startswith('codec/') or name == 'asio.hpp')
+             or pathlib.Path(name).stem in options.have]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         checks = [pool.submit(alone, command, name, flags) for name in names
-                  for flags in ([], ['-fno-exceptions'])]
+                  for flags in ([], ['-fno-exceptions']) if not (flags and name == 'asio.hpp')]
         checks += [pool.submit(weight, command, 'pool.hpp')] if 'pool.hpp' in names else []
     found = [line for check in checks for line in check.result()]
     if not names:
