@@ -28,7 +28,7 @@ struct log_record {
     std::string_view pool;           ///< its name; empty outside a worker
     std::optional<unsigned> worker;  ///< its index; unset outside a worker
     std::chrono::system_clock::time_point time;
-    std::string_view label;  ///< empty for now
+    std::string_view label;  ///< of the task that wrote it; empty for one without, and inline
 };
 
 using log_handler = std::function<void(const log_record&)>;

@@ -82,6 +82,10 @@ void become_worker(log_ring& ring, int wake_fd) {
     own_writer = new (own_writer_bytes) log_writer{ring, wake_fd};
 }
 
+void set_label(std::string_view label) noexcept {
+    if (own_writer != nullptr) own_writer->set_label(label);
+}
+
 void say(level at, std::string_view text) noexcept {
     line_buffer line;
     line.put(text);

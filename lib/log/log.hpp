@@ -35,6 +35,9 @@ class line_buffer {
 /// In a worker, once, before its hooks: from now on lines go into `ring`.
 void become_worker(log_ring& ring, int wake_fd);
 
+/// In a worker: the label of the task that runs, empty for none; seen until it is set again.
+void set_label(std::string_view label) noexcept;
+
 /// A line of the library itself, whatever the level set by the user is.
 void say(level at, std::string_view text) noexcept;
 

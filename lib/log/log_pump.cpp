@@ -9,8 +9,8 @@ namespace prefork::logging {
 
 void log_batch::deliver(std::string_view pool) const noexcept {
     for (const entry& each : entries_) {
-        logging::deliver(
-            {each.line.level, each.line.text, each.pid, pool, each.worker, each.line.time, {}});
+        logging::deliver({each.line.level, each.line.text, each.pid, pool, each.worker,
+                          each.line.time, each.line.label});
     }
 }
 

@@ -33,11 +33,17 @@ void log_writer::put(std::uint64_t at, const void* bytes, std::size_t size) noex
                 size - before_end);
 }
 
+void log_writer::set_label(std::string_view label) noexcept {
+    const std::lock_guard held{mutex_};
+    label_ = label.substr(0, 255);
+}
+
 bool log_writer::write(level at, std::chrono::system_clock::time_point time,
                        std::string_view text) noexcept {
     const std::lock_guard held{mutex_};
     text = text.substr(0, longest_line);
-    const std::size_t size = sizeof(record_head) + filled_up(text.size());
+    const std::size_t told = label_.size() + text.size();
+    const std::size_t size = sizeof(record_head) + filled_up(told);
     const std::uint64_t begin = ring_->written.load(std::memory_order_relaxed);
     // Acquire: the host has copied what we are about to write over.
     const std::uint64_t used = begin - ring_->read.load(std::memory_order_acquire);
@@ -45,11 +51,13 @@ bool log_writer::write(level at, std::chrono::system_clock::time_point time,
     if (room) {
         const record_head head{
             std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count(),
-            static_cast<std::uint32_t>(text.size()),
+            static_cast<std::uint32_t>(told),
             static_cast<std::uint8_t>(at),
+            static_cast<std::uint8_t>(label_.size()),
             {}};
         put(begin, &head, sizeof head);
-        put(begin + sizeof head, text.data(), text.size());
+        put(begin + sizeof head, label_.data(), label_.size());
+        put(begin + sizeof head + label_.size(), text.data(), text.size());
         base::fail_point::pass("log.before_publish");
         ring_->written.store(begin + size, std::memory_order_seq_cst);
     } else {
@@ -122,15 +130,18 @@ bool log_reader::parse(std::size_t size, std::vector<log_line>& to) const {
         if (size - at < sizeof head) return false;
         std::memcpy(&head, copy_.data() + at, sizeof head);
         at += sizeof head;
-        if (head.size > longest_line || filled_up(head.size) > size - at ||
+        if (head.size > longest_line + head.label_size || head.label_size > head.size ||
+            filled_up(head.size) > size - at ||
             head.level > static_cast<std::uint8_t>(level::error)) {
             return false;
         }
+        const auto* const text = reinterpret_cast<const char*>(copy_.data() + at);
         to.push_back({static_cast<level>(head.level),
                       std::chrono::system_clock::time_point{
                           std::chrono::duration_cast<std::chrono::system_clock::duration>(
                               std::chrono::nanoseconds{head.time_ns})},
-                      std::string(reinterpret_cast<const char*>(copy_.data() + at), head.size)});
+                      std::string(text + head.label_size, text + head.size),
+                      std::string(text, text + head.label_size)});
         at += filled_up(head.size);
     }
     return true;

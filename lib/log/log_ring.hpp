@@ -19,7 +19,7 @@
 // the seat's worker.
 //
 //   read                       written
-//    |  head, text, fill | head, text, fill |  free …
+//    |  head, label, text, fill | head, label, text, fill |  free …
 //
 // Positions only grow; the byte of a position is at its remainder by the capacity. A record is
 // there once `written` is behind it, which is stored last: a writer that dies at any instruction
@@ -52,9 +52,10 @@ static_assert((log_ring::capacity & (log_ring::capacity - 1)) == 0);
 /// Before a record's text, which is filled up to a multiple of 8 bytes.
 struct record_head {
     std::int64_t time_ns;  ///< since the epoch, by the system's clock
-    std::uint32_t size;    ///< of the text
+    std::uint32_t size;    ///< of label and text
     std::uint8_t level;
-    std::uint8_t unused[3];
+    std::uint8_t label_size;
+    std::uint8_t unused[2];
 };
 static_assert(sizeof(record_head) == 16 && std::has_unique_object_representations_v<record_head>);
 
@@ -69,6 +70,8 @@ class log_writer {
   public:
     log_writer(log_ring& ring, int wake_fd) noexcept;
 
+    /// Comes with every line from now on, cut at 255 bytes; seen until it is set again.
+    void set_label(std::string_view label) noexcept;
     /// False when there was no room; that is counted. At most `longest_line` bytes.
     bool write(level at, std::chrono::system_clock::time_point time,
                std::string_view text) noexcept;
@@ -82,6 +85,7 @@ class log_writer {
     int wake_fd_;
     pid_t owner_;
     std::mutex mutex_;
+    std::string_view label_;
 };
 
 /// A line in private memory.
@@ -89,6 +93,7 @@ struct log_line {
     prefork::level level = prefork::level::info;
     std::chrono::system_clock::time_point time;
     std::string text;
+    std::string label = {};  ///< of the task that wrote it
 };
 
 /// The host's end: for one seat, one thread at a time.

@@ -16,6 +16,9 @@ Function* found(const char* name) noexcept {
 
 void release_inner_threads(unsigned allowed) noexcept {
     if (allowed < 2) return;
+    // LLVM's and Intel's OpenMP begin anew in a forked child by themselves, and LLVM 14's doesn't
+    // survive a fork after a hard pause (assertion in kmp_settings.cpp).
+    if (found<void()>("__kmpc_fork_call") != nullptr) return;
     constexpr int hard = 2;  // omp_pause_hard: threads too. Refused, and needless, in a region.
     if (auto* const pause = found<int(int)>("omp_pause_resource_all")) pause(hard);
 }

@@ -13,6 +13,7 @@
 #include "base/tick.hpp"
 #include "codec/exception_codec.hpp"
 #include "codec/label_prefix.hpp"
+#include "log/log.hpp"
 #include "prefork/worker.hpp"
 #include "process/child_setup.hpp"
 #include "process/leave.hpp"
@@ -265,6 +266,7 @@ void worker_loop::extend(base::nanoseconds by) noexcept {
 
 void worker_loop::set_label(std::string_view label) noexcept {
     label_ = label;
+    logging::set_label(label);
     name_process(label.empty() ? std::string_view{options_.name} : label);
 }
 

@@ -49,6 +49,19 @@ bool contains(const strings& all, const std::string& text) {
 
 }  // namespace
 
+TEST_CASE("a line has the label of the task that wrote it") {
+    log_lines lines;
+    pf::pool pool{{.workers = 1}};
+    CHECK(pool.with({.label = "GET /users"}).submit(say, 1).get() == 1);
+    CHECK(pool.submit(say, 2).get() == 2);
+    CHECK(pool.with({.label = std::string(200, 'x')}).submit(say, 3).get() == 3);
+    REQUIRE(pf::test::until([&] { return lines.size() == 3; }));
+    CHECK(lines.all()[0].label == "GET /users");
+    CHECK(lines.all()[1].label.empty());
+    CHECK(lines.all()[2].label == std::string(200, 'x'));
+    CHECK(lines.all()[2].text == "number 3");
+}
+
 TEST_CASE("a worker's line reaches the handler with pool, worker and process") {
     const pf::test::leaks none_left;
     log_lines lines;

@@ -20,13 +20,15 @@ class log_lines {
         std::string pool;
         std::optional<unsigned> worker;
         std::chrono::system_clock::time_point time;
+        std::string label;
     };
 
     log_lines() {
         set_log_handler([this](const log_record& record) {
             const std::lock_guard held{mutex_};
             lines_.push_back({record.level, std::string(record.text), record.pid,
-                              std::string(record.pool), record.worker, record.time});
+                              std::string(record.pool), record.worker, record.time,
+                              std::string(record.label)});
         });
     }
     ~log_lines() { set_log_handler({}); }
