@@ -214,14 +214,12 @@ void claimer::look_around() noexcept {
 std::optional<claimed_task> claimer::try_claim() {
     claimed_task task{};
     hints& shared = *ring_->shared_;
-    if (take_put_back(task)) return task;
-    if (take_queued(shared.high, ring_->queues_.high, task)) {
-        give_up_reservation();
-        look_around();
-        return task;
+    const bool first = take_put_back(task) || take_queued(shared.high, ring_->queues_.high, task);
+    if (!first) {
+        if (auto from_head = claim_from_head()) return from_head;
+        if (!take_queued(shared.low, ring_->queues_.low, task)) return std::nullopt;
     }
-    if (auto from_head = claim_from_head()) return from_head;
-    if (!take_queued(shared.low, ring_->queues_.low, task)) return std::nullopt;
+    // Out of turn: a position that is reserved, or was even published as polled, is another's now.
     give_up_reservation();
     look_around();
     return task;

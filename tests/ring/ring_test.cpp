@@ -251,3 +251,20 @@ TEST_CASE("entries of tasks that were given up lead nowhere, and a full queue is
     CHECK(worker.try_claim()->position == 10);
     CHECK_FALSE(worker.try_claim());
 }
+
+TEST_CASE("a task published where a worker polled isn't held up by one that it takes first") {
+    prefork::test::ring_memory memory{8};
+    ring tasks = memory.make();
+    claimer busy{tasks, 1};
+    claimer other{tasks, 2};
+    tasks.publish(0);
+    const auto lost = busy.try_claim();
+    REQUIRE(lost);
+    CHECK_FALSE(busy.poll(2));  // now polls position 1
+    REQUIRE(tasks.put_back(lost->word, 1));
+    CHECK(tasks.publish(1) == attention::polled);
+    CHECK(busy.try_claim()->position == 0);
+    const auto next = other.try_claim();
+    REQUIRE(next);
+    CHECK(next->position == 1);
+}
