@@ -49,18 +49,26 @@ class future {
 
     /// Waits, and returns the value or what went wrong; throws nothing. Once.
     [[nodiscard]] expected<T> result() noexcept {
-        std::optional<expected<T>> got;
-        auto fetching = [&] {
+        // Without exceptions nothing here is destroyed by one that passes: so it looks for the
+        // task's error, and only a broken payload is decoded in vain.
+        detail::outcome got;
+        auto taking = [&] {
             static_cast<void>(detail::wait(checked(), task_, detail::time_point::max()));
+            got = detail::take(*std::exchange(core_, nullptr), task_);
+        };
+        if (const std::exception_ptr thrown = detail::guarded(taking)) return failure{thrown};
+        if (got.failure()) return failure{got.failure()};
+        std::optional<expected<T>> value;
+        auto decoding = [&] {
             if constexpr (std::is_void_v<T>) {
-                fetch();
-                got.emplace();
+                decode_(got);
+                value.emplace();
             } else {
-                got.emplace(fetch());
+                value.emplace(decode_(got));
             }
         };
-        if (std::exception_ptr thrown = detail::guarded(fetching)) got.emplace(failure{thrown});
-        return std::move(*got);
+        if (const std::exception_ptr thrown = detail::guarded(decoding)) return failure{thrown};
+        return std::move(*value);
     }
 
 #ifdef __cpp_exceptions

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <new>
 #include <vector>
 
 namespace prefork::memory {
@@ -12,9 +13,11 @@ struct registry {
     std::vector<live_region> regions;
 };
 
-// Never destroyed: pools may be static objects.
+// Never destroyed, for pools may be static objects; in no memory of its own, for this library may
+// be closed.
 registry& here() {
-    static auto* const all = new registry;
+    alignas(registry) static unsigned char storage[sizeof(registry)];
+    static auto* const all = new (storage) registry;
     return *all;
 }
 
@@ -39,6 +42,8 @@ void leave_region(std::byte* base) noexcept {
         ::munmap(base, each.all.size());
         return true;
     });
+    if (here().regions.empty())
+        std::vector<live_region>{}.swap(here().regions);  // nothing of it outlives the last region
 }
 
 regions_held::regions_held() : lock_(here().mutex) {}
