@@ -308,7 +308,7 @@ TEST_CASE("lines of a start hook that fails come before the error of the constru
 TEST_CASE("workers of a new fork server are heard too") {
     const pf::test::leaks none_left;
     log_lines lines;
-    const std::string name = "s" + std::to_string(::getpid() % 1000);
+    const std::string name = std::string(1, 's').append(std::to_string(::getpid() % 1000));
     pf::pool pool{{.workers = 1, .retries = 5, .name = name}};
     const pid_t server = pool.submit([] { return ::getppid(); }).get();
     ::kill(server, SIGKILL);

@@ -104,7 +104,9 @@ TEST_CASE("a long line is cut after a whole character, and says so") {
     while (euros.size() < 2000) euros += "\u20ac";
     // 997 bytes end in the middle of one: 1 + 332 * 3 = 997.
     CHECK(formatted("{}", euros) == euros.substr(0, 997) + "...");
-    CHECK(formatted("{}", "y" + euros) == "y" + euros.substr(0, 994) + "...");
+    // Piece by piece: gcc 12 at -O3 warns of `"y" + std::string` for no reason (GCC bug 105651).
+    CHECK(formatted("{}", std::string(1, 'y').append(euros)) ==
+          std::string(1, 'y').append(euros, 0, 994).append("..."));
     CHECK(formatted("{}", std::string(1'000'000, 'z')).size() == 1000);
 }
 
