@@ -150,7 +150,8 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
     ring_->recover(owner, oldest_unclaimed());
     signal_event();  // it may have died before it told
     end_quarantine();
-    start_due_workers(base::monotonic::now());
+    // During construction the first failure is the answer: nobody starts again.
+    if (monitor_.joinable()) start_due_workers(base::monotonic::now());
     // Last, because reading symbols takes milliseconds.
     if (lost != nullptr) lose(*lost, worker, how);
 }
