@@ -53,13 +53,13 @@ futex_result futex_wait_any(std::span<const futex_word> words, time_point deadli
                       size_32_bits, 0};
     }
     const timespec until = on_monotonic_clock(deadline);
-    const bool refused = fail_point::hit("futex.waitv") != 0;
-    const long r = refused ? -1
-                           : ::syscall(sys_futex_waitv, entries.data(), count, 0,
-                                       deadline == never ? nullptr : &until, CLOCK_MONOTONIC);
+    const long r = fail_point::refused("futex.waitv")
+                       ? -1
+                       : ::syscall(sys_futex_waitv, entries.data(), count, 0,
+                                   deadline == never ? nullptr : &until, CLOCK_MONOTONIC);
     if (r >= 0) return futex_result::woken;
     // Refused by a sandbox (EPERM), unknown to the kernel, or more words than it takes.
-    if (refused || errno == ENOSYS || errno == EPERM || words.size() > most_words) {
+    if (errno == ENOSYS || errno == EPERM || words.size() > most_words) {
         return futex_wait(words[0].word, words[0].expected,
                           std::min(deadline, monotonic::now() + std::chrono::milliseconds(1)));
     }

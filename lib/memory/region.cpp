@@ -136,12 +136,12 @@ void region::seal() {
 region::~region() { leave_region(base_); }
 
 int region::secure(std::span<const std::byte> bytes) noexcept {
-    if (const int error = base::fail_point::hit("memory.fallocate"); error != 0) return error;
     const std::uint64_t first = align_down(offset_of(bytes.data()), page_bytes());
     const std::uint64_t last = align_up(offset_of(bytes.data()) + bytes.size(), page_bytes());
     if (first == last) return 0;
     for (;;) {
-        if (::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
+        if (!base::fail_point::refused("memory.fallocate") &&
+            ::fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first),
                         static_cast<off_t>(last - first)) == 0) {
             return 0;
         }
@@ -204,10 +204,13 @@ int region::become_worker(unsigned seat) noexcept {
 
 int region::secure_in_worker(std::span<std::byte> bytes) noexcept {
     const auto pages = whole_pages(bytes);
-    int error = base::fail_point::hit("memory.populate_write");
-    while (error == 0) {
-        if (::madvise(pages.data(), pages.size(), MADV_POPULATE_WRITE) == 0) return 0;
-        if (errno != EINTR) error = errno;
+    int error = EINTR;
+    while (error == EINTR) {
+        if (!base::fail_point::refused("memory.populate_write") &&
+            ::madvise(pages.data(), pages.size(), MADV_POPULATE_WRITE) == 0) {
+            return 0;
+        }
+        error = errno;
     }
     // No such advice before Linux 5.14.
     if (error == EINVAL) error = write_by_kernel(pages);

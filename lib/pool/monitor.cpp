@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "base/fail_point.hpp"
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
@@ -99,6 +100,7 @@ bool pool_core::lines_are_there() noexcept {
 // ---- the thread
 
 void pool_core::run_monitor() {
+    base::fail_point::enter(base::fail_points::monitor);
     lock held{mutex_};
     while (!stopping_) {
         // As long as there are lines, workers are not asked to wake us for them.

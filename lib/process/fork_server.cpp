@@ -27,16 +27,9 @@ namespace {
 
 [[noreturn]] void fail(int error, const char* what) { base::throw_system_error(error, what); }
 
-// errno of the call, or what a test injects in its place.
-int error_at(const char* place, bool failed) noexcept {
-    const int error = failed ? errno : 0;
-    const int injected = base::fail_point::hit(place);
-    return injected != 0 ? injected : error;
-}
-
 base::unique_fd pidfd_of_this_process() {
-    if (const int error = error_at("fork_server.pidfd", false); error != 0) {
-        fail(error, "pidfd_open for the fork server");
+    if (base::fail_point::refused("fork_server.pidfd_open")) {
+        fail(errno, "pidfd_open for the fork server");
     }
     return base::pidfd_open(::getpid());
 }
@@ -45,12 +38,12 @@ base::unique_fd pidfd_of_this_process() {
 
 fork_server::fork_server(const fork_server_options& options) {
     int ends[2] = {-1, -1};
-    const bool no_socket =
-        ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0;
-    const int error = error_at("fork_server.socketpair", no_socket);
+    if (base::fail_point::refused("fork_server.socketpair") ||
+        ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+        fail(errno, "socketpair for the fork server");
+    }
     socket_.reset(ends[0]);
     const base::unique_fd server_end{ends[1]};
-    if (error != 0) fail(error, "socketpair for the fork server");
     const base::unique_fd host = pidfd_of_this_process();
     const base::all_signals_blocked no_signals;
     if (base::thread_count() == 1) {
@@ -62,9 +55,7 @@ fork_server::fork_server(const fork_server_options& options) {
 
 void fork_server::fork_single_threaded(const fork_server_options& options, int server_end,
                                        int host) {
-    if (const int error = error_at("fork_server.clone", false); error != 0) {
-        fail(error, "clone for the fork server");
-    }
+    if (base::fail_point::refused("fork_server.clone")) fail(errno, "clone for the fork server");
     int pidfd = -1;
     // exit signal 0 (the low byte of the flags): neither SIGCHLD nor waitpid(-1) tell of it.
     const long pid = ::syscall(SYS_clone, CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
@@ -94,8 +85,7 @@ __attribute__((no_sanitize("address"))) int intermediate(void* argument) {
     auto& shared = *static_cast<two_steps*>(argument);
     // glibc's, which takes the locks of malloc and stdio around it. It finds them through the
     // thread pointer, which is still the calling thread's.
-    const int injected = error_at("fork_server.fork", false);
-    const pid_t pid = injected != 0 ? (errno = injected, -1) : ::fork();
+    const pid_t pid = base::fail_point::refused("fork_server.fork") ? -1 : ::fork();
     if (pid == 0) {
         shared.in_server = true;
         ::setcontext(&shared.caller);
@@ -105,9 +95,9 @@ __attribute__((no_sanitize("address"))) int intermediate(void* argument) {
         shared.error = errno;
         ::_exit(0);
     }
-    const int refused = error_at("fork_server.server_pidfd", false);
-    shared.pidfd =
-        refused != 0 ? (errno = refused, -1) : static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    shared.pidfd = base::fail_point::refused("fork_server.server_pidfd_open")
+                       ? -1
+                       : static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
     if (shared.pidfd < 0) {
         shared.error = errno;
         shared.failed = "pidfd_open for the fork server";
@@ -143,9 +133,7 @@ void fork_server::fork_in_two_steps(const fork_server_options& options, int serv
         register_restartable_sequences();
         run_fork_server(options, server_end, host);
     }
-    if (const int error = error_at("fork_server.clone", false); error != 0) {
-        fail(error, "clone for the fork server");
-    }
+    if (base::fail_point::refused("fork_server.clone")) fail(errno, "clone for the fork server");
     // Handlers of pthread_atfork() run on it.
     constexpr std::size_t stack_bytes = 256 * 1024;
     const std::unique_ptr<char[]> stack{new char[stack_bytes]};

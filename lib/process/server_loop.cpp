@@ -96,12 +96,9 @@ void server::fork_worker(unsigned seat, unsigned index) noexcept {
     const pid_t self = ::getpid();
     message answer{message_kind::forked, seat, 0, 0, 0, {}};
     int report[2] = {-1, -1};
-    const int injected = base::fail_point::hit("server.fork");
     pid_t pid = -1;
-    if (injected != 0) {
-        errno = injected;
-    } else if (::pipe2(report, O_CLOEXEC) == 0) {
-        pid = ::fork();
+    if (::pipe2(report, O_CLOEXEC) == 0) {
+        pid = base::fail_point::refused("server.fork") ? -1 : ::fork();
     }
     if (pid == 0) run_worker(seat, index, self, report[1]);
     const int error = errno;
@@ -122,6 +119,7 @@ void server::fork_worker(unsigned seat, unsigned index) noexcept {
 }
 
 void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) noexcept {
+    base::fail_point::enter(base::fail_points::worker);
     ::close(signals_);
     ::close(host_);
     // The number of the server's socket was nobody's in the host, so whatever the host's objects
@@ -228,7 +226,7 @@ void server::end_orphans() noexcept {
     };
     char path[64];
     std::snprintf(path, sizeof path, "/proc/self/task/%d/children", ::getpid());
-    const bool listed = base::fail_point::hit("server.children") == 0 && ::access(path, R_OK) == 0;
+    const bool listed = !base::fail_point::refused("server.children") && ::access(path, R_OK) == 0;
     if (listed) return for_each_listed_child(base::read_small_file(path), end_unknown);
     for_each_child_in_proc(end_unknown);
 }
@@ -296,6 +294,7 @@ void server::run() noexcept {
 }  // namespace
 
 void run_fork_server(const fork_server_options& options, int socket, int host_pidfd) noexcept {
+    base::fail_point::enter(base::fail_points::server);
     base::reset_signals_in_child();
     // These may go to the host's whole group, or cgroup; what they mean is the host's to decide,
     // and its end is ours.

@@ -28,7 +28,8 @@ class Planted(unittest.TestCase):
         self.root = pathlib.Path(self.folder.name)
         self.write('lib/meson.build', "base_sources = files()\nring_sources = files('ring/ring.cpp', 'ring/wake.cpp')\n")
         self.write('lib/base/clock.hpp', '#pragma once\n#include <chrono>\n')
-        self.write('lib/ring/ring.cpp', '#include "base/clock.hpp"\n#include "prefork/pool.hpp"\n')
+        self.write('lib/ring/ring.cpp', '#include "base/clock.hpp"\n#include "prefork/pool.hpp"\npass("claim.taken");\n')
+        self.write('lib/base/fail_points.def', 'PLACE("claim.taken", worker)\n')
         self.write('tests/meson.build', "unit_tests = {'ring': ['ring']}\n")
         self.write('tests/ring/ring_test.cpp', '')
         self.write('include/prefork/meson.build', "install_headers('pool.hpp')\n")
@@ -74,6 +75,11 @@ class Planted(unittest.TestCase):
         self.sees('lib/ring/set.cpp is not built', *check)
         self.write('tests/meson.build', "# ring/gone.cpp: no reason\n'ring', 'wake'\n")
         self.sees('lib/ring/gone.cpp, which does not exist', *check)
+
+    def test_fail_points(self):
+        check = [HOUSE / 'tree.py', self.root]
+        self.write('lib/base/fail_points.def', 'PLACE("claim.taken", worker)\nPLACE("claim.lost", worker, EIO)\n')
+        self.sees('fail_points.def lists "claim.lost", which no code has', *check)
 
     def test_sizes_words_and_installed_headers(self):
         check = [HOUSE / 'tree.py', self.root]

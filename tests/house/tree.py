@@ -4,7 +4,8 @@
 - no file of include/, lib/ has more than 600 lines;
 - nothing says that it is unfinished;
 - lib/x/y.cpp has tests/x/y_test.cpp, or tests/meson.build says why not: `# x/y.cpp: reason`;
-- every source and every test is built, and every public header is installed.
+- every source and every test is built, and every public header is installed;
+- every place of lib/base/fail_points.def is in the code (the other way round is the compiler's to see).
 """
 import pathlib
 import re
@@ -67,8 +68,16 @@ def installed(root):
             yield f'{header.relative_to(root)} is not installed: include/prefork/meson.build does not name it'
 
 
+def fail_points(root):
+    list_of_places = root / 'lib/base/fail_points.def'
+    code = ''.join(path.read_text() for path in sorted((root / 'lib').rglob('*.[ch]pp')))
+    for name in re.findall(r'^PLACE\("([\w.]+)"', list_of_places.read_text(), re.MULTILINE):
+        if f'"{name}"' not in code:
+            yield f'lib/base/fail_points.def lists "{name}", which no code has'
+
+
 def main(root):
-    found = [line for check in (sizes_and_words, tests, installed) for line in check(root)]
+    found = [line for check in (sizes_and_words, tests, installed, fail_points) for line in check(root)]
     print('\n'.join(found), end='\n' if found else '')
     return bool(found)
 

@@ -249,13 +249,13 @@ void expect_refusal(const char* place, const char* what) {
 TEST_CASE("a constructor that fails names the call and leaves nothing behind") {
     CHECK(in_new_process([] {
               expect_refusal("fork_server.socketpair", "socketpair for the fork server");
-              expect_refusal("fork_server.pidfd", "pidfd_open for the fork server");
+              expect_refusal("fork_server.pidfd_open", "pidfd_open for the fork server");
               expect_refusal("fork_server.clone", "clone for the fork server");
           }) == "");
     CHECK(in_new_process([] {
               const bystander other;
               expect_refusal("fork_server.clone", "clone for the fork server");
               expect_refusal("fork_server.fork", "fork for the fork server");
-              expect_refusal("fork_server.server_pidfd", "pidfd_open for the fork server");
+              expect_refusal("fork_server.server_pidfd_open", "pidfd_open for the fork server");
           }) == "");
 }
