@@ -27,6 +27,8 @@ struct futex_word {
 /// most 1 ms on the first, so look at all of them again.
 futex_result futex_wait_any(std::span<const futex_word> words, time_point deadline) noexcept;
 
+inline constexpr int every_waiter = 1 << 20;
+
 /// Wakes at most `count` waiters of every process; returns how many were woken.
 int futex_wake(const void* word, int count) noexcept;
 

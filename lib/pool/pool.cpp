@@ -176,13 +176,12 @@ void pool_core::make_memory() {
     const std::uint64_t limit =
         options_.memory_budget != 0 ? options_.memory_budget : memory::default_budget();
     budget_.emplace(control_->budget_words(), limit);
-    ring::sleepers beds{control_->hints(), control_->beds()};
-    beds.prepare_for(seats);
     auto* const entries = reinterpret_cast<std::atomic<std::uint64_t>*>(region_->ring().data() +
                                                                         slots * sizeof(ring::slot));
     ring_.emplace(control_->hints(),
                   std::span{reinterpret_cast<ring::slot*>(region_->ring().data()), slots},
-                  ring::queue_entries{{entries, slots}, {entries + slots, slots}}, beds);
+                  ring::queue_entries{{entries, slots}, {entries + slots, slots}},
+                  ring::sleepers{control_->hints(), control_->beds()});
     arguments_.emplace(*region_, *budget_, seats);
     records_ = std::vector<task_record>(slots);
     held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);

@@ -32,7 +32,7 @@ void pool_core::make_room_for_results() {
         copied += each.size_;
     }
     ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
-    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+    base::futex_wake(&ring_->shared().room_made, base::every_waiter);
 }
 
 }  // namespace prefork::detail

@@ -247,7 +247,7 @@ void pool_core::wait_for_room(lock& held) {
 // They find the pool broken, or closed.
 void pool_core::wake_room_waiters() noexcept {
     ring_->shared().room_made.fetch_add(1, std::memory_order_seq_cst);
-    base::futex_wake(&ring_->shared().room_made, 1 << 20);
+    base::futex_wake(&ring_->shared().room_made, base::every_waiter);
 }
 
 memory::block pool_core::allocate_array(std::size_t bytes) {

@@ -104,7 +104,9 @@ class control {
 
     [[nodiscard]] ring::hints& hints() const noexcept { return *at<ring::hints>(0); }
     [[nodiscard]] switches& flags() const noexcept { return *at<switches>(sizeof(ring::hints)); }
-    [[nodiscard]] ring::bed* beds() const noexcept { return at<ring::bed>(beds_offset); }
+    [[nodiscard]] std::span<ring::bed> beds() const noexcept {
+        return {at<ring::bed>(beds_offset), seats_};
+    }
     [[nodiscard]] journal& journal_of(unsigned seat) const noexcept {
         return at<journal>(beds_offset + seats_ * sizeof(ring::bed))[seat];
     }

@@ -10,7 +10,6 @@
 
 #include "base/fail_point.hpp"
 #include "base/futex.hpp"
-#include "base/tick.hpp"
 #include "codec/exception_codec.hpp"
 #include "codec/label_prefix.hpp"
 #include "log/log.hpp"
@@ -128,7 +127,6 @@ void worker_loop::attend() {
     static_cast<void>(run_broadcasts());
     const switches& flags = control_.flags();
     auto& bed = control_.beds()[options_.seat].wakes;
-    if (flags.paused.load(std::memory_order_acquire) != 0) claimer_.give_up_reservation();
     while (flags.paused.load(std::memory_order_acquire) != 0) {
         // The bed is read first: what is set after our looks changes it. No idle bit, because who
         // publishes need not wake us.
@@ -142,32 +140,35 @@ void worker_loop::attend() {
 }
 
 void worker_loop::run() {
-    const base::tick_scale scale;
-    while (!must_leave()) {
+    for (;;) {
+        std::optional<ring::claimed_task> task;
         if (is_called_away()) {
-            attend();
-            continue;
+            task = claimer_.give_up_reservation();
+            if (!task && must_leave()) break;
+            if (!task) attend();
+        } else {
+            task = next_task();
+            if (!task) task = sleep();
         }
-        auto task = claimer_.try_claim();
-        if (!task && options_.spin.count() > 0) {
-            if (spin_ticks_ == 0) {
-                spin_ticks_ = static_cast<std::uint64_t>(
-                    static_cast<double>(options_.spin.count()) / scale.ns_per_tick());
-            }
-            const std::uint64_t began = base::ticks();
-            while (!task && base::ticks() - began < spin_ticks_ && !is_called_away()) {
-                task = claimer_.poll(64);
-            }
-        }
-        if (!task) {
-            sleep();
-            continue;
-        }
+        if (!task) continue;
         run_task(*task);
         if (options_.max_tasks != 0 && ++ran_ >= options_.max_tasks) break;
     }
-    claimer_.give_up_reservation();
     journal_->turn.store(has_left, std::memory_order_release);
+}
+
+std::optional<ring::claimed_task> worker_loop::next_task() {
+    auto task = claimer_.try_claim();
+    if (task || options_.spin.count() == 0) return task;
+    if (spin_ticks_ == 0) {
+        spin_ticks_ = static_cast<std::uint64_t>(static_cast<double>(options_.spin.count()) /
+                                                 scale_.ns_per_tick());
+    }
+    const std::uint64_t began = base::ticks();
+    while (!task && base::ticks() - began < spin_ticks_ && !is_called_away()) {
+        task = claimer_.poll(64);
+    }
+    return task;
 }
 
 namespace {
@@ -221,15 +222,17 @@ bool worker_loop::run_broadcasts() {
     return all_well;
 }
 
-void worker_loop::sleep() {
+std::optional<ring::claimed_task> worker_loop::sleep() {
     const bool warm = !trimmed_ && results_.secured_bytes() > kept_idle;
     const base::time_point until = warm ? base::monotonic::now() + idle_before_trim : base::never;
-    claimer_.park(until, [this] { return is_called_away(); });
+    auto task = claimer_.park(until, [this] { return is_called_away(); });
+    if (task) return task;
     trim_if_asked();
     if (warm && base::monotonic::now() >= until) {
         results_.trim(kept_idle);
         trimmed_ = true;
     }
+    return std::nullopt;
 }
 
 void worker_loop::trim_if_asked() {
@@ -238,7 +241,7 @@ void worker_loop::trim_if_asked() {
     trims_seen_ = asked;
     results_.trim(0);
     control_.hints().room_made.fetch_add(1, std::memory_order_release);
-    base::futex_wake(&control_.hints().room_made, 1 << 20);
+    base::futex_wake(&control_.hints().room_made, base::every_waiter);
 }
 
 void worker_loop::note_sent(std::byte* block) {
@@ -248,9 +251,10 @@ void worker_loop::note_sent(std::byte* block) {
 
 void worker_loop::make_room() noexcept {
     ring::hints& shared = control_.hints();
-    if (shared.room_wanted.load(std::memory_order_relaxed) == 0) return;
+    // seq_cst: the host says that it waits, then looks at what is claimed (wait_for_room).
+    if (shared.room_wanted.load(std::memory_order_seq_cst) == 0) return;
     shared.room_made.fetch_add(1, std::memory_order_release);
-    base::futex_wake(&shared.room_made, 1 << 20);
+    base::futex_wake(&shared.room_made, base::every_waiter);
 }
 
 std::stop_token worker_loop::stop_token() {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/tick.hpp"
 #include "memory/budget.hpp"
 #include "memory/region.hpp"
 #include "memory/result_arena.hpp"
@@ -85,7 +86,8 @@ class worker_loop {
     [[nodiscard]] bool must_leave() const noexcept;
     [[nodiscard]] bool is_called_away() const noexcept;
     void attend();
-    void sleep();
+    [[nodiscard]] std::optional<ring::claimed_task> next_task();
+    [[nodiscard]] std::optional<ring::claimed_task> sleep();
     void trim_if_asked();
     void ask_for_room() noexcept;
 
@@ -101,6 +103,7 @@ class worker_loop {
     std::string_view label_;
     bool has_token_ = false;
     bool has_extended_ = false;
+    base::tick_scale scale_;
     std::uint64_t spin_ticks_ = 0;
     std::uint64_t ran_ = 0;
     bool refers_ = false;

@@ -109,9 +109,10 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     // It may have taken an entry and not yet the task.
     rewind(shared_->high);
     rewind(shared_->low);
+    // It may have cleared a sleeper's bit and not woken it yet: bits don't say who sleeps.
     beds_.wake_all();
     shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
-    base::futex_wake(&shared_->room_made, 1 << 20);
+    base::futex_wake(&shared_->room_made, base::every_waiter);
     announce();
     for (slot& each : slots_) {
         std::uint64_t seen = each.word.load(std::memory_order_relaxed);
@@ -134,7 +135,8 @@ commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
         seen, now.with(state::done).bits(), std::memory_order_acq_rel, std::memory_order_acquire));
     if (now.waited()) {
         base::fail_point::pass("commit.before_wake");
-        base::futex_wake(here.futex(), 1);
+        // Every: besides the owner of the future, threads that submit or drain may wait for it.
+        base::futex_wake(here.futex(), base::every_waiter);
     }
     if (!now.watched()) return commit_result::done;
     announce();
@@ -144,7 +146,7 @@ commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
 void ring::announce() noexcept {
     // Release: who sees the count sees the words that ended before it.
     shared_->completions.fetch_add(1, std::memory_order_release);
-    base::futex_wake(&shared_->completions, 1 << 20);
+    base::futex_wake(&shared_->completions, base::every_waiter);
 }
 
 bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept {
@@ -163,10 +165,36 @@ bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) n
     return false;
 }
 
+// Our mark is no longer in the slot that we poll: the host has published there.
+bool claimer::is_promised() const noexcept {
+    return polls_ && ring_->word(reserved_) != slot_word{}.with(state::awaited).with_owner(owner_);
+}
+
+// Takes our mark off. True when the host published there before that: as it has woken nobody, the
+// task is claimed, whatever else there is to do. (Unless another worker came past it first.)
+bool claimer::stop_polling(claimed_task& task) noexcept {
+    if (!polls_) return false;
+    polls_ = false;
+    std::uint64_t bits = ring_->word(reserved_).bits();
+    const slot_word mark = slot_word{}.with(state::awaited).with_owner(owner_);
+    if (bits == mark.bits() && ring_->at(reserved_).word.compare_exchange_strong(
+                                   bits, 0, std::memory_order_acq_rel, std::memory_order_relaxed)) {
+        return false;
+    }
+    if (!take(reserved_, slot_word{bits}, task)) return false;
+    if (distance(reserved_, task.position) == 0) {
+        has_reservation_ = false;
+    } else {
+        drop_reservation();
+    }
+    return true;
+}
+
 bool claimer::take_put_back(claimed_task& task) noexcept {
     for (auto& entry : ring_->shared_->retry) {
         std::uint64_t position = entry.load(std::memory_order_relaxed);
         if (position == 0) continue;
+        if (stop_polling(task)) return true;
         const bool taken = take(position - 1, ring_->word(position - 1), task);
         // Cleared after the claim: whoever dies in between leaves an entry that leads to a word
         // that is claimed, and the next worker clears it.
@@ -182,6 +210,7 @@ bool claimer::take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t
                           claimed_task& task) noexcept {
     std::uint64_t head = queue.head.load(std::memory_order_relaxed);
     while (head != queue.tail.load(std::memory_order_acquire)) {
+        if (stop_polling(task)) return true;
         const std::uint64_t position = entries[head & ring_->mask_].load(std::memory_order_relaxed);
         if (!queue.head.compare_exchange_weak(head, head + 1, std::memory_order_seq_cst,
                                               std::memory_order_relaxed)) {
@@ -214,13 +243,17 @@ void claimer::look_around() noexcept {
 std::optional<claimed_task> claimer::try_claim() {
     claimed_task task{};
     hints& shared = *ring_->shared_;
+    if (is_promised() && stop_polling(task)) {
+        look_behind(task.position);
+        return task;
+    }
     const bool first = take_put_back(task) || take_queued(shared.high, ring_->queues_.high, task);
     if (!first) {
         if (auto from_head = claim_from_head()) return from_head;
         if (!take_queued(shared.low, ring_->queues_.low, task)) return std::nullopt;
     }
-    // Out of turn: a position that is reserved, or was even published as polled, is another's now.
-    give_up_reservation();
+    // Out of turn: a position that is reserved is another's now.
+    drop_reservation();
     look_around();
     return task;
 }
@@ -241,14 +274,17 @@ std::optional<claimed_task> claimer::claim_from_head() noexcept {
             return std::nullopt;
         }
         if (take_unless_low(reserved_, task)) break;
+        // The slot of a position that was skipped may be free again, and polled by us.
+        if (stop_polling(task)) break;
         has_reservation_ = false;
     }
-    if (distance(reserved_, task.position) == 0) {
+    polls_ = false;
+    if (has_reservation_ && distance(reserved_, task.position) == 0) {
         has_reservation_ = false;
     } else {
         // An older task still lay in this slot. The reserved position has yet to be published or
         // skipped, and we shall be busy.
-        give_up_reservation();
+        drop_reservation();
     }
     base::fail_point::pass("claim.before_look_behind");
     look_behind(task.position);
@@ -261,26 +297,22 @@ bool claimer::take_unless_low(std::uint64_t position, claimed_task& task) noexce
 }
 
 std::optional<claimed_task> claimer::poll(unsigned spins) {
+    hints& shared = *ring_->shared_;
     for (unsigned i = 0; i < spins; ++i) {
         if (i % 32 == 0) {
             if (auto task = try_claim()) return task;
-            hints& shared = *ring_->shared_;
             // Head was lowered, or another gave a position up: what lies there is ours to see to.
             const std::uint64_t tail = shared.tail.load(std::memory_order_relaxed);
             if (distance(shared.head.load(std::memory_order_relaxed), tail) > 0) {
-                give_up_reservation();
-                continue;
+                if (auto promised = give_up_reservation()) return promised;
+                if (auto task = try_claim()) return task;
             }
         }
         const slot_word seen = ring_->word(reserved_);
         if (seen.state() == state::ready) {
             if (auto task = try_claim()) return task;
         } else if (seen.state() == state::empty) {
-            std::uint64_t bits = seen.bits();
-            // Release/relaxed suffice: the word itself tells the host that it is polled.
-            ring_->at(reserved_).word.compare_exchange_strong(
-                bits, seen.with(state::awaited).with_owner(owner_).bits(),
-                std::memory_order_acq_rel, std::memory_order_relaxed);
+            poll_slot();
         }
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
@@ -289,15 +321,28 @@ std::optional<claimed_task> claimer::poll(unsigned spins) {
     return std::nullopt;
 }
 
-void claimer::give_up_reservation() noexcept {
+// Only where we have a reservation, so that giving it up takes the mark off.
+void claimer::poll_slot() noexcept {
+    std::uint64_t none = 0;
+    const slot_word mark = slot_word{}.with(state::awaited).with_owner(owner_);
+    // Release/relaxed suffice: the word itself tells the host that it is polled.
+    polls_ |= ring_->at(reserved_).word.compare_exchange_strong(
+        none, mark.bits(), std::memory_order_acq_rel, std::memory_order_relaxed);
+}
+
+std::optional<claimed_task> claimer::give_up_reservation() noexcept {
+    claimed_task task{};
+    if (stop_polling(task)) {
+        look_behind(task.position);
+        return task;
+    }
+    drop_reservation();
+    return std::nullopt;
+}
+
+void claimer::drop_reservation() noexcept {
     if (!has_reservation_) return;
     has_reservation_ = false;
-    std::uint64_t bits = ring_->at(reserved_).word.load(std::memory_order_relaxed);
-    const slot_word seen{bits};
-    if (seen.state() == state::awaited && seen.owner() == owner_) {
-        // When it fails the host has just published, and the lowered head shows it to us again.
-        ring_->at(reserved_).word.compare_exchange_strong(bits, 0, std::memory_order_acq_rel);
-    }
     lower_head(*ring_->shared_, reserved_);
 }
 

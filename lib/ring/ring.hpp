@@ -125,18 +125,22 @@ class claimer {
     [[nodiscard]] std::optional<claimed_task> poll(unsigned spins);
 
     /// Gives up the reservation and sleeps until woken, work shows, or `deadline`; not at all when
-    /// `or_else()`, which is asked after the idle bit is set, says so.
+    /// `or_else()`, which is asked after the idle bit is set, says so. What it returns, as of
+    /// give_up_reservation(), comes instead of the sleep.
     template <class OrElse>
-    void park(base::time_point deadline, OrElse or_else) {
-        give_up_reservation();
+    [[nodiscard]] std::optional<claimed_task> park(base::time_point deadline, OrElse or_else) {
+        if (auto promised = give_up_reservation()) return promised;
         ring_->beds_.sleep(seat(), deadline, [&] { return work_in_sight() || or_else(); });
+        return std::nullopt;
     }
-    void park(base::time_point deadline) {
-        park(deadline, [] { return false; });
+    [[nodiscard]] std::optional<claimed_task> park(base::time_point deadline) {
+        return park(deadline, [] { return false; });
     }
 
-    /// Hands a reservation back, so that no position is left without a worker to look at it.
-    void give_up_reservation() noexcept;
+    /// Hands a reservation back, so that no position is left without a worker to look at it. Before
+    /// this worker does anything else than look for tasks. A task that was published where it
+    /// polled is claimed and returned: nobody else was told of it.
+    [[nodiscard]] std::optional<claimed_task> give_up_reservation() noexcept;
 
   private:
     [[nodiscard]] bool take(std::uint64_t position, slot_word seen, claimed_task& task) noexcept;
@@ -145,6 +149,10 @@ class claimer {
                                    claimed_task& task) noexcept;
     [[nodiscard]] std::optional<claimed_task> claim_from_head() noexcept;
     [[nodiscard]] bool take_unless_low(std::uint64_t position, claimed_task& task) noexcept;
+    [[nodiscard]] bool is_promised() const noexcept;
+    [[nodiscard]] bool stop_polling(claimed_task& task) noexcept;
+    void poll_slot() noexcept;
+    void drop_reservation() noexcept;
     void look_around() noexcept;
     [[nodiscard]] bool work_in_sight() noexcept;
     void look_behind(std::uint64_t position) noexcept;
@@ -154,6 +162,9 @@ class claimer {
     unsigned owner_;
     std::uint64_t reserved_ = 0;
     bool has_reservation_ = false;
+    /// Our mark was set in the reserved slot and not taken off: the host may have published there,
+    /// and then it has woken nobody, because it counts on us.
+    bool polls_ = false;
 };
 
 }  // namespace prefork::ring

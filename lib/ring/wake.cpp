@@ -1,7 +1,6 @@
 #include "ring/wake.hpp"
 
 #include <bit>
-#include <limits>
 
 #include "base/fail_point.hpp"
 #include "base/futex.hpp"
@@ -40,7 +39,9 @@ void sleepers::wake_seat(unsigned seat) noexcept {
     base::futex_wake(&beds_[seat].wakes, 1);
 }
 
-void sleepers::wake_all() noexcept { wake(std::numeric_limits<unsigned>::max()); }
+void sleepers::wake_all() noexcept {
+    for (unsigned seat = 0; seat < beds_.size(); ++seat) wake_seat(seat);
+}
 
 std::uint32_t sleepers::lie_down(unsigned seat) noexcept {
     const std::uint32_t seen = beds_[seat].wakes.load(std::memory_order_seq_cst);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <span>
 
 #include "base/clock.hpp"
 #include "ring/hint.hpp"
@@ -27,7 +28,8 @@ struct alignas(128) bed {
 /// Borrowed views of the shared hints and beds; the same in every process.
 class sleepers {
   public:
-    sleepers(hints& shared, bed* beds) noexcept : shared_(&shared), beds_(beds) {}
+    sleepers(hints& shared, std::span<bed> beds) noexcept
+        : shared_(&shared), beds_(beds), words_((static_cast<unsigned>(beds.size()) + 63) / 64) {}
 
     /// One load a bitmap word in use, of lines that change only when somebody falls asleep or
     /// wakes.
@@ -37,6 +39,7 @@ class sleepers {
     unsigned wake(unsigned count) noexcept;
     /// Wakes this one, asleep or not: a sleep that begins later returns at once.
     void wake_seat(unsigned seat) noexcept;
+    /// Every bed, whether its bit is set or not.
     void wake_all() noexcept;
 
     /// Worker: sleeps until woken or `deadline`, unless `work()` finds something to do after the
@@ -47,16 +50,14 @@ class sleepers {
     /// Host, after a proven death.
     void forget(unsigned seat) noexcept;
 
-    void prepare_for(unsigned seats) noexcept { words_ = (seats + 63) / 64; }
-
   private:
     [[nodiscard]] std::uint32_t lie_down(unsigned seat) noexcept;
     void get_up(unsigned seat) noexcept;
     void wait(unsigned seat, std::uint32_t seen, base::time_point deadline) noexcept;
 
     hints* shared_;
-    bed* beds_;
-    unsigned words_ = bitmap_words;
+    std::span<bed> beds_;
+    unsigned words_;
 };
 
 template <class Work>

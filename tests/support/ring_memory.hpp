@@ -20,7 +20,7 @@ class ring_memory {
               ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
         auto* at = static_cast<std::byte*>(memory_);
         layout_ = new (at) layout;
-        beds_ = reinterpret_cast<ring::bed*>(at + sizeof(layout));
+        beds_ = {reinterpret_cast<ring::bed*>(at + sizeof(layout)), seats};
         slots_ = {reinterpret_cast<ring::slot*>(at + sizeof(layout) + seats * sizeof(ring::bed)),
                   slots};
         auto* const entries = reinterpret_cast<std::atomic<std::uint64_t>*>(slots_.data() + slots);
@@ -43,7 +43,7 @@ class ring_memory {
     std::size_t size_;
     void* memory_;
     layout* layout_;
-    ring::bed* beds_;
+    std::span<ring::bed> beds_;
     std::span<ring::slot> slots_;
     ring::queue_entries queues_;
 };
