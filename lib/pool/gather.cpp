@@ -83,7 +83,7 @@ void pool_core::stop_waiting(ticket task) noexcept {
     while (ring::distance(task.position, word.seq()) == 0 && word.waited() &&
            !ring_->change(task.position, word, word.with_waited(false))) {
     }
-    base::futex_wake(ring_->at(task.position).futex(), 1 << 20);
+    base::futex_wake(ring_->at(task.position).futex(), base::every_waiter);
 }
 
 bool pool_core::sleep_for(ticket task, base::time_point deadline, const std::stop_token* stop) {
@@ -305,6 +305,9 @@ void pool_core::harvest(task_record& record, ring::slot_word word) {
     outcome result = collect(record, word);
     if (!record.abandoned) harvested_.emplace(record.position, std::move(result));
     free_record(record, word);
+    // Its worker may have died between commit and wake, and what lies here next wakes nobody for
+    // this one.
+    if (word.waited()) base::futex_wake(ring_->at(word.seq()).futex(), base::every_waiter);
 }
 
 bool pool_core::harvest_all() {

@@ -29,7 +29,7 @@ bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state
     if (!ring_->change(record.position, word, word.with(as))) return false;
     record.failure = failure;
     ++tallies_.failed;
-    if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), 1);
+    if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), base::every_waiter);
     if (word.watched()) {
         ring_->announce();
         signal_event();

@@ -288,7 +288,10 @@ void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
     sink.describe(ring::payload_kind::expired, 0);
     const std::uint64_t waited = base::ticks() - ring_->at(task.position).submitted;
     journal_->counts.note(waited, 0, true);
-    if (!commit(task)) journal_->counts.take_back(waited, 0, true);
+    if (commit(task)) return;
+    journal_->counts.take_back(waited, 0, true);
+    // Release: as in finish(). The journal never named it, so no SIGKILL is on the way.
+    journal_->left.store(task.word.bits(), std::memory_order_release);
 }
 
 void worker_loop::run_task(const ring::claimed_task& task) {

@@ -1,16 +1,25 @@
+#include <sched.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/fail_point.hpp"
+#include "base/futex.hpp"
 #include "prefork/prefork.hpp"
+#include "process/worker_loop.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/sleeps.hpp"
+#include "support/until.hpp"
 
 namespace pf = prefork;
 using pf::base::fail_point;
@@ -28,6 +37,44 @@ int forever() {
     for (;;) ::pause();
 }
 int twice(int x) { return 2 * x; }
+std::size_t length(const std::string& of) { return of.size(); }
+
+/// In memory that is shared with the workers of a pool that is made later.
+template <class T>
+class shared_word {
+  public:
+    shared_word()
+        : word_(static_cast<std::atomic<T>*>(::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE,
+                                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+    ~shared_word() { ::munmap(word_, sizeof(T)); }
+    shared_word(const shared_word&) = delete;
+    shared_word& operator=(const shared_word&) = delete;
+    [[nodiscard]] std::atomic<T>& operator*() const { return *word_; }
+
+  private:
+    std::atomic<T>* word_;
+};
+
+/// The slot of the task with this position, in a worker: every process maps it at one address.
+std::uint64_t slot_at(std::uint64_t position) {
+    const auto slots = pf::process::worker_loop::current()->region().ring();
+    return reinterpret_cast<std::uint64_t>(slots.data()) + position * sizeof(pf::ring::slot);
+}
+
+bool is_stopped(pid_t process) {
+    std::string field;
+    std::ifstream{"/proc/" + std::to_string(process) + "/stat"} >> field >> field >> field;
+    return field == "T";
+}
+
+/// Commits its own task by hand, and dies before the wake that it owes.
+int die_after_commit(std::uint64_t slot, std::uint64_t may_commit) {
+    const auto& go = *reinterpret_cast<std::atomic<int>*>(may_commit);
+    while (go == 0) ::sched_yield();
+    auto& word = reinterpret_cast<pf::ring::slot*>(slot)->word;
+    word = pf::ring::slot_word{word}.with(pf::ring::state::done).bits();
+    return raise_signal(SIGKILL);
+}
 
 }  // namespace
 
@@ -266,4 +313,46 @@ TEST_CASE("a task whose worker is stopped ends: after its timeout, at its deadli
         CHECK(pool.stats().timeouts == 0);
         fail_point::disarm();
     }
+}
+
+TEST_CASE("whoever waits for a task is woken when its worker dies between commit and wake") {
+    const shared_word<int> may_commit;
+    pf::pool pool{{.workers = 1}};
+    const std::uint64_t at = pool.submit(slot_at, std::uint64_t{1}).get();
+    auto task = pool.submit(die_after_commit, at, reinterpret_cast<std::uint64_t>(&*may_commit));
+    // Waits as future::get() does, but for the slices in which that looks again by itself.
+    auto& slot = *reinterpret_cast<pf::ring::slot*>(at);
+    REQUIRE(pf::test::until(
+        [&] { return pf::ring::slot_word{slot.word}.state() == pf::ring::state::claimed; }));
+    const auto waited = pf::ring::slot_word{slot.word}.with_waited(true);
+    slot.word = waited.bits();
+    pid_t id = 0;
+    auto result = pf::base::futex_result::timed_out;
+    std::thread waiter{[&] {
+        std::atomic_ref{id} = ::gettid();
+        result =
+            pf::base::futex_wait(slot.futex(), waited.low_half(), pf::base::monotonic::now() + 10s);
+    }};
+    CHECK(pf::test::until([&] { return pf::test::sleeps(std::atomic_ref{id}); }));
+    *may_commit = 1;
+    waiter.join();
+    CHECK(result == pf::base::futex_result::woken);
+    CHECK_THROWS_AS(task.get_for(20s), pf::decode_error);  // it wrote no result
+}
+
+TEST_CASE("a task that is cancelled as it expires gives its arguments back") {
+    fail_point::arm("worker.claimed", fail_point::action::stop);
+    pf::pool pool{{.workers = 1, .memory_budget = 64 << 20}};
+    const auto worker = pool.stats().workers.at(0).pid;
+    const std::string more_than_a_quarter(20 << 20, 'x');
+    const auto deadline = std::chrono::steady_clock::now() + 1s;
+    auto task = pool.with({.deadline = deadline}).submit(length, more_than_a_quarter);
+    REQUIRE(pf::test::until([&] { return is_stopped(worker); }));
+    CHECK(task.cancel());
+    CHECK_THROWS_AS(task.get(), pf::cancelled);
+    REQUIRE(pf::test::until([&] { return std::chrono::steady_clock::now() > deadline; }));
+    ::kill(worker, SIGCONT);
+    // Without them this waits for room until the test's limit.
+    CHECK(pool.submit(length, more_than_a_quarter).get_for(20s) == more_than_a_quarter.size());
+    fail_point::disarm();
 }
