@@ -39,8 +39,11 @@ constexpr std::size_t most_words = 128;
 futex_result futex_wait(const void* word, std::uint32_t expected, time_point deadline) noexcept {
     const timespec until = on_monotonic_clock(deadline);
     // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time; plain FUTEX_WAIT a relative one.
-    const long r = ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
-                             deadline == never ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+    const long r =
+        fail_point::refused("futex.wait")
+            ? -1
+            : ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected,
+                        deadline == never ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
     if (r == 0 || errno == EINTR) return futex_result::woken;
     return errno == ETIMEDOUT ? futex_result::timed_out : futex_result::changed;
 }
@@ -68,6 +71,7 @@ futex_result futex_wait_any(std::span<const futex_word> words, time_point deadli
 }
 
 int futex_wake(const void* word, int count) noexcept {
+    fail_point::pass("futex.wake");
     return static_cast<int>(::syscall(SYS_futex, word, FUTEX_WAKE, count, nullptr, nullptr, 0));
 }
 

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "base/fail_point.hpp"
+
 namespace prefork::base {
 
 void throw_system_error(int error, std::string what) {
@@ -27,6 +29,7 @@ unique_fd pidfd_open(pid_t pid) {
 }
 
 bool pidfd_send_signal(int pidfd, int signal) noexcept {
+    fail_point::pass("system.pidfd_send_signal");
     return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0;
 }
 
@@ -39,7 +42,9 @@ namespace {
 // Reads directory entries with the raw call: opendir() allocates, which a child of a threaded host
 // must not do.
 bool close_listed_in_proc(unsigned first, unsigned last) noexcept {
-    const int directory = ::open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int directory = fail_point::refused("system.descriptors_open")
+                              ? -1
+                              : ::open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0) return false;
     struct entry {
         ino64_t inode;
@@ -50,8 +55,11 @@ bool close_listed_in_proc(unsigned first, unsigned last) noexcept {
     };
     alignas(entry) char buffer[4096];
     // Closing while reading is fine for /proc: entries are numbered by descriptor.
+    long size = 0;
     for (;;) {
-        const long size = ::syscall(SYS_getdents64, directory, buffer, sizeof buffer);
+        size = fail_point::refused("system.getdents64")
+                   ? -1
+                   : ::syscall(SYS_getdents64, directory, buffer, sizeof buffer);
         if (size <= 0) break;
         for (long at = 0; at < size;) {
             const auto* one = reinterpret_cast<const entry*>(buffer + at);
@@ -64,7 +72,7 @@ bool close_listed_in_proc(unsigned first, unsigned last) noexcept {
         }
     }
     ::close(directory);
-    return true;
+    return size == 0;
 }
 
 }  // namespace
@@ -72,7 +80,10 @@ bool close_listed_in_proc(unsigned first, unsigned last) noexcept {
 void close_range(unsigned first, unsigned last) noexcept {
     if (first > last) return;
 #ifdef SYS_close_range
-    if (::syscall(SYS_close_range, first, last, 0) == 0) return;
+    if (!fail_point::refused("system.close_range") &&
+        ::syscall(SYS_close_range, first, last, 0) == 0) {
+        return;
+    }
 #endif
     if (close_listed_in_proc(first, last)) return;
     rlimit limit{};
@@ -82,11 +93,14 @@ void close_range(unsigned first, unsigned last) noexcept {
 }
 
 std::string read_small_file(const std::string& path) {
-    const unique_fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    const unique_fd file{
+        fail_point::refused("system.open") ? -1 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
     std::string text;
     char buffer[4096];
     while (file) {
-        const ssize_t size = ::read(file.get(), buffer, sizeof buffer);
+        std::size_t most = sizeof buffer;
+        const ssize_t size =
+            fail_point::refused("system.read", most) ? -1 : ::read(file.get(), buffer, most);
         if (size < 0 && errno == EINTR) continue;
         if (size <= 0) break;
         text.append(buffer, static_cast<std::size_t>(size));
@@ -97,7 +111,7 @@ std::string read_small_file(const std::string& path) {
 bool write_all(int fd, const void* bytes, std::size_t size) noexcept {
     const char* at = static_cast<const char*>(bytes);
     while (size > 0) {
-        const ssize_t written = ::write(fd, at, size);
+        const ssize_t written = fail_point::refused("system.write") ? -1 : ::write(fd, at, size);
         if (written < 0 && errno == EINTR) continue;
         if (written <= 0) return false;
         at += written;
@@ -115,7 +129,7 @@ bool wait_readable(int fd, time_point deadline) noexcept {
                 std::chrono::ceil<std::chrono::milliseconds>(deadline - monotonic::now());
             milliseconds = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000));
         }
-        const int ready = ::poll(&one, 1, milliseconds);
+        const int ready = fail_point::refused("system.poll") ? -1 : ::poll(&one, 1, milliseconds);
         if (ready > 0) return true;
         if (ready < 0 && errno != EINTR) return false;
         if (deadline != never && monotonic::now() >= deadline) return false;
@@ -123,7 +137,8 @@ bool wait_readable(int fd, time_point deadline) noexcept {
 }
 
 unsigned thread_count() noexcept {
-    DIR* const tasks = ::opendir("/proc/self/task");
+    DIR* const tasks =
+        fail_point::refused("system.count_opendir") ? nullptr : ::opendir("/proc/self/task");
     if (tasks == nullptr) return 0;
     unsigned count = 0;
     while (const dirent* one = ::readdir(tasks)) count += one->d_name[0] != '.';
@@ -133,7 +148,8 @@ unsigned thread_count() noexcept {
 
 std::vector<std::string> names_of_other_threads() {
     std::vector<pid_t> threads;
-    DIR* const tasks = ::opendir("/proc/self/task");
+    DIR* const tasks =
+        fail_point::refused("system.names_opendir") ? nullptr : ::opendir("/proc/self/task");
     if (tasks == nullptr) return {};
     const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
     while (const dirent* one = ::readdir(tasks)) {

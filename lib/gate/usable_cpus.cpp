@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/cgroup.hpp"
+#include "base/fail_point.hpp"
 #include "base/system_call.hpp"
 #include "prefork/gate.hpp"
 
@@ -133,7 +134,8 @@ void add_mask_of(pid_t thread, std::set<unsigned>& cpus) {
         const cpu_mask mask{CPU_ALLOC(static_cast<std::size_t>(bits))};
         const std::size_t size = CPU_ALLOC_SIZE(static_cast<std::size_t>(bits));
         CPU_ZERO_S(size, mask.get());
-        if (::sched_getaffinity(thread, size, mask.get()) != 0) {
+        if (base::fail_point::refused("gate.sched_getaffinity") ||
+            ::sched_getaffinity(thread, size, mask.get()) != 0) {
             if (errno == EINVAL) continue;
             return;
         }
@@ -148,7 +150,8 @@ void add_mask_of(pid_t thread, std::set<unsigned>& cpus) {
 
 std::vector<unsigned> process_affinity() {
     std::set<unsigned> cpus;
-    if (DIR* const tasks = ::opendir("/proc/self/task")) {
+    if (DIR* const tasks =
+            base::fail_point::refused("gate.opendir") ? nullptr : ::opendir("/proc/self/task")) {
         while (const dirent* one = ::readdir(tasks)) {
             const long thread = std::strtol(one->d_name, nullptr, 10);
             if (thread > 0) add_mask_of(static_cast<pid_t>(thread), cpus);
@@ -167,7 +170,8 @@ bool set_affinity(const std::vector<unsigned>& cpus) noexcept {
     const std::size_t size = CPU_ALLOC_SIZE(bits);
     CPU_ZERO_S(size, mask);
     for (const unsigned cpu : cpus) CPU_SET_S(cpu, size, mask);
-    const bool set = ::sched_setaffinity(0, size, mask) == 0;
+    const bool set = !base::fail_point::refused("gate.sched_setaffinity") &&
+                     ::sched_setaffinity(0, size, mask) == 0;
     CPU_FREE(mask);
     return set;
 }

@@ -5,6 +5,8 @@
 #include <new>
 #include <vector>
 
+#include "base/fail_point.hpp"
+
 namespace prefork::memory {
 namespace {
 
@@ -23,6 +25,7 @@ registry& here() {
 
 void cover(std::byte* from, std::size_t size, int access) noexcept {
     // Failure only means that the memory stays until this process ends.
+    if (base::fail_point::refused("memory.cover_mmap")) return;
     static_cast<void>(
         ::mmap(from, size, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
     ::madvise(from, size, MADV_DONTDUMP);

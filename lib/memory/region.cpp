@@ -32,8 +32,11 @@ constexpr unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 base::unique_fd make_file() {
     // Not executable, where the kernel can say so: some are set to refuse the others
     // (vm.memfd_noexec), and all since 6.3 complain about them in the log.
-    base::unique_fd file{::memfd_create("prefork", memfd_flags | MFD_NOEXEC_SEAL)};
+    base::unique_fd file{base::fail_point::refused("memory.memfd_create")
+                             ? -1
+                             : ::memfd_create("prefork", memfd_flags | MFD_NOEXEC_SEAL)};
     if (file) return file;
+    if (errno != EINVAL) base::throw_system_error(errno, "memfd_create");
     return base::memfd_create("prefork", memfd_flags);
 }
 
@@ -53,9 +56,14 @@ struct attempt {
 
 attempt try_map(int fd, std::uint64_t size, std::uint64_t largest) {
     if (size > largest) return {MAP_FAILED, EFBIG, "ftruncate (RLIMIT_FSIZE)"};
-    if (::ftruncate(fd, static_cast<off_t>(size)) != 0) return {MAP_FAILED, errno, "ftruncate"};
+    if (base::fail_point::refused("memory.ftruncate") ||
+        ::ftruncate(fd, static_cast<off_t>(size)) != 0) {
+        return {MAP_FAILED, errno, "ftruncate"};
+    }
     void* const mapped =
-        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+        base::fail_point::refused("memory.mmap")
+            ? MAP_FAILED
+            : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED) return {MAP_FAILED, errno, "mmap"};
     return {mapped, 0, nullptr};
 }
@@ -72,7 +80,8 @@ std::span<std::byte> whole_pages(std::span<std::byte> bytes) {
 int write_by_kernel(std::span<std::byte> pages) {
     for (std::size_t at = 0; at < pages.size(); at += page_bytes()) {
         iovec byte{pages.data() + at, 1};
-        if (::process_vm_writev(::getpid(), &byte, 1, &byte, 1, 0) != 1) {
+        if (base::fail_point::refused("memory.process_vm_writev") ||
+            ::process_vm_writev(::getpid(), &byte, 1, &byte, 1, 0) != 1) {
             return errno == EFAULT ? ENOMEM : errno;
         }
     }
@@ -124,8 +133,9 @@ void region::seal() {
     // Nobody can shrink it under us, which would turn our reads into SIGBUS, nor seal it further.
     // Growth is sealed too: the size is the reservation.
     const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    base::checked(::fcntl(fd_.get(), F_ADD_SEALS, seals),
-                  "fcntl(F_ADD_SEALS) on the shared memory");
+    base::checked(
+        base::fail_point::refused("memory.fcntl") ? -1 : ::fcntl(fd_.get(), F_ADD_SEALS, seals),
+        "fcntl(F_ADD_SEALS) on the shared memory");
     if (const int error = secure({base_, control_bytes_ + ring_bytes_}); error != 0) {
         base::throw_system_error(
             error,
@@ -154,6 +164,7 @@ void region::release(std::span<const std::byte> bytes) noexcept {
     const std::uint64_t last = align_down(offset_of(bytes.data()) + bytes.size(), page_bytes());
     if (first >= last) return;
     // Failure only means that the pages stay ours.
+    if (base::fail_point::refused("memory.punch_fallocate")) return;
     static_cast<void>(::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                   static_cast<off_t>(first), static_cast<off_t>(last - first)));
 }
@@ -164,12 +175,14 @@ std::uint64_t region::resident_bytes() const noexcept {
 }
 
 int region::become_fork_server() noexcept {
+    if (base::fail_point::refused("memory.server_mprotect")) return errno;
     return ::mprotect(base_, size_, PROT_READ) == 0 ? 0 : errno;
 }
 
 bool region::map_read_only(int view, std::uint64_t from, std::uint64_t to) noexcept {
     if (from == to) return true;
-    if (::mmap(base_ + from, to - from, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, view,
+    if (base::fail_point::refused("memory.view_mmap") ||
+        ::mmap(base_ + from, to - from, PROT_READ, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, view,
                static_cast<off_t>(from)) == MAP_FAILED) {
         return false;
     }
@@ -183,7 +196,8 @@ int region::become_worker(unsigned seat) noexcept {
     // the threat is bugs, and they don't call mprotect.
     char path[32];
     std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd_.get());
-    const base::unique_fd reopened{::open(path, O_RDONLY | O_CLOEXEC)};
+    const base::unique_fd reopened{
+        base::fail_point::refused("memory.view_open") ? -1 : ::open(path, O_RDONLY | O_CLOEXEC)};
     const int view = reopened ? reopened.get() : fd_.get();
 
     const auto own = results(seat);
@@ -195,7 +209,8 @@ int region::become_worker(unsigned seat) noexcept {
     }
     // What become_fork_server() took.
     const int write = PROT_READ | PROT_WRITE;
-    if (::mprotect(base_, words, write) != 0 || ::mprotect(own.data(), own.size(), write) != 0) {
+    if (base::fail_point::refused("memory.own_mprotect") || ::mprotect(base_, words, write) != 0 ||
+        ::mprotect(own.data(), own.size(), write) != 0) {
         return errno;
     }
     fd_.reset();
@@ -226,7 +241,8 @@ void region::release_in_worker(std::span<std::byte> bytes) noexcept {
     if (skip >= bytes.size()) return;
     const std::uint64_t size = align_down(bytes.size() - skip, page_bytes());
     // Workers hold no descriptor to punch holes with; MADV_REMOVE does the same by address.
-    if (size > 0) ::madvise(bytes.data() + skip, size, MADV_REMOVE);
+    if (size == 0 || base::fail_point::refused("memory.remove_madvise")) return;
+    ::madvise(bytes.data() + skip, size, MADV_REMOVE);
 }
 
 }  // namespace prefork::memory

@@ -3,6 +3,7 @@
 #include <new>
 #include <string>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "base/system_call.hpp"
 #include "codec/exception_codec.hpp"
@@ -75,6 +76,7 @@ void pool_core::append_broadcast(lock& held, const call& what) {
     last_broadcast_ = made;
     // seq_cst: before the wakes, see worker_loop::is_called_away().
     flags.broadcasts.fetch_add(1, std::memory_order_seq_cst);
+    base::fail_point::pass("broadcast.counted");
     wake_all_workers();
 }
 
@@ -98,15 +100,20 @@ std::exception_ptr pool_core::wait_for_broadcast(lock& held, unsigned seat, pid_
             return nullptr;
         }
         const base::time_point now = base::monotonic::now();
-        if (progress.begun.load(std::memory_order_relaxed) == number) {
-            if (began == base::never) began = now;
-            if (now - began > options_.worker_start_timeout) {
-                worker.killed_by = killer::timeout;
-                base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
-                return std::make_exception_ptr(
-                    task_timeout("a broadcast took longer than worker_start_timeout in worker " +
-                                 std::to_string(worker.index)));
-            }
+        // One that runs a task comes to it later; one that runs nothing, and doesn't, is stopped.
+        const bool in_task =
+            control_->journal_of(seat).running.load(std::memory_order_relaxed) != 0 &&
+            progress.begun.load(std::memory_order_relaxed) != number;
+        if (in_task) {
+            began = base::never;
+        } else if (began == base::never) {
+            began = now;
+        } else if (now - began > options_.worker_start_timeout) {
+            worker.killed_by = killer::timeout;
+            base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+            return std::make_exception_ptr(
+                task_timeout("a broadcast took longer than worker_start_timeout in worker " +
+                             std::to_string(worker.index)));
         }
         held.unlock();
         base::futex_wait(&count, seen, now + longest_sleep);

@@ -69,6 +69,10 @@ inline constexpr std::chrono::milliseconds longest_sleep{100};
 /// pool's user chose not to wait.
 inline constexpr std::chrono::seconds longest_wait_for_room{5};
 
+/// Starts fail for so long, with no worker left, before tasks are given up: a hook that opens a
+/// connection survives the restart of what it connects to.
+inline constexpr std::chrono::seconds patience{5};
+
 /// After a burst of arguments: what free blocks hold beyond this goes back when the pool was idle
 /// this long.
 inline constexpr std::uint64_t most_kept_idle = std::uint64_t{16} << 20;
@@ -250,6 +254,7 @@ class pool_core {
     void end_quarantine();
     void wait_for_oldest(lock& held);
     [[nodiscard]] bool spin_for(ticket task);
+    void recall(ticket task);
     [[nodiscard]] bool sleep_for(ticket task, base::time_point deadline,
                                  const std::stop_token* stop);
     void stop_waiting(ticket task) noexcept;
@@ -313,11 +318,17 @@ class pool_core {
     void look_at_trace(process::worker_entry& worker, base::time_point now);
     void look_at_memory(base::time_point now);
     void start_due_workers(base::time_point now);
-    void server_ended();
-    void end_workers_of(const process::fork_server* server);
     void make_server();
     void reset_seat(unsigned seat);
     [[nodiscard]] base::time_point next_look(base::time_point now);
+
+    // ---- deaths.cpp
+    void manage(process::worker_entry& worker, process::received&& got);
+    void look_at_deaths(base::time_point now);
+    void end_unheard(process::worker_entry& worker);
+    void server_ended();
+    void replace_server(base::time_point now);
+    void end_workers_of(const process::fork_server* server);
 
     pool_options options_;
     exit_data tools_;
@@ -380,6 +391,8 @@ class pool_core {
     process::roster roster_;
     std::optional<logging::log_pump> log_;
     std::thread monitor_;
+    base::unique_fd deaths_;             ///< an epoll of the workers' pidfds
+    std::vector<unsigned> told_dead_;    ///< seats, by deaths_; of whoever calls sleep_until()
     base::unique_fd wake_fd_;            ///< an eventfd; workers have it too, for their log lines
     bool closing_ = false;               ///< no new tasks
     bool stopping_ = false;              ///< the monitor is to end
@@ -396,6 +409,8 @@ class pool_core {
     stats::report report_;
     process::oom_kills oom_kills_;
     unsigned server_restarts_ = 0;
+    base::time_point server_gone_since_{};
+    base::time_point server_due_ = base::never;  ///< when another is tried
 
     std::optional<gate::gate> gate_;
     tallies tallies_;

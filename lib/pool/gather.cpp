@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "codec/exception_codec.hpp"
 #include "memory/result_arena.hpp"
@@ -95,10 +96,21 @@ bool pool_core::sleep_for(ticket task, base::time_point deadline, const std::sto
         if (is_ready(task)) return true;
         if (!word.waited() && !ring_->change(task.position, word, word.with_waited(true))) continue;
         if (stop != nullptr && stop->stop_requested()) return false;
-        base::futex_wait(slot.futex(), word.with_waited(true).low_half(),
-                         std::min(deadline, now + longest_sleep));
+        base::fail_point::pass("gather.waited");
+        const base::time_point look = std::min(deadline, now + longest_sleep);
+        base::futex_wait(slot.futex(), word.with_waited(true).low_half(), look);
+        if (base::monotonic::now() >= look) recall(task);
     }
     return true;
+}
+
+// It has been waited for a long time. If no worker has claimed it, the one that was to may have
+// been stopped, and the others don't know.
+void pool_core::recall(ticket task) {
+    const lock held{mutex_};
+    const ring::slot_word word = ring_->word(task.position);
+    if (word.state() == ring::state::ready && ring::distance(task.position, word.seq()) == 0)
+        ring_->recall(task.position, word);
 }
 
 // ---- taking
@@ -279,6 +291,7 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
         shortest_timeout_ = std::chrono::nanoseconds::max();
     }
     ring_->free(record.position);
+    base::fail_point::pass("gather.freed");
     if (--in_ring_ != 0) return;
     // A small budget has no room for pages that might be used again; a large one has, for a while.
     if (arguments_->secured_bytes() > budget_->limit() / 8) arguments_->trim(budget_->limit() / 8);

@@ -1,4 +1,5 @@
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,11 +26,6 @@
 namespace prefork::detail {
 namespace {
 
-// Starts fail for so long, with no worker left, before tasks are given up: a hook that opens a
-// connection survives the restart of what it connects to.
-constexpr std::chrono::seconds patience{5};
-// Fork servers in the life of a pool: they die by a stranger's hand only.
-constexpr unsigned most_server_restarts = 100;
 constexpr std::chrono::milliseconds memory_interval{100};
 
 }  // namespace
@@ -42,7 +38,8 @@ void pool_core::wake_monitor() noexcept {
 pool_core::woken pool_core::sleep_until(base::time_point deadline) noexcept {
     std::vector<pollfd> watched{{wake_fd_.get(), POLLIN, 0},
                                 {server_ ? server_->socket() : -1, POLLIN, 0},
-                                {server_ ? server_->pidfd() : -1, POLLIN, 0}};
+                                {server_ ? server_->pidfd() : -1, POLLIN, 0},
+                                {deaths_.get(), POLLIN, 0}};
     for (const auto& each : retired_) {
         watched.push_back({each->socket(), POLLIN, 0});
         watched.push_back({each->pidfd(), POLLIN, 0});
@@ -53,9 +50,18 @@ pool_core::woken pool_core::sleep_until(base::time_point deadline) noexcept {
         bound = {static_cast<time_t>(left / 1'000'000'000),
                  static_cast<long>(left % 1'000'000'000)};
     }
-    const int ready = ::ppoll(watched.data(), watched.size(),
-                              deadline == base::never ? nullptr : &bound, nullptr);
+    const int ready = base::fail_point::refused("monitor.ppoll")
+                          ? -1
+                          : ::ppoll(watched.data(), watched.size(),
+                                    deadline == base::never ? nullptr : &bound, nullptr);
     if (ready == 0) return woken::by_time;
+    if (ready > 0 && watched[3].revents != 0) {
+        epoll_event ended[16];
+        const int count = base::fail_point::refused("monitor.epoll_wait")
+                              ? -1
+                              : ::epoll_wait(deaths_.get(), ended, std::size(ended), 0);
+        for (int i = 0; i < count; ++i) told_dead_.push_back(ended[i].data.u32);
+    }
     if (ready > 0 && watched[0].revents != 0) {
         std::uint64_t drained = 0;
         static_cast<void>(::read(wake_fd_.get(), &drained, sizeof drained));
@@ -109,6 +115,7 @@ void pool_core::run_monitor() {
         make_room_for_results();
         look_at_tasks(now);
         look_at_memory(now);
+        replace_server(now);
         start_due_workers(now);
         if (gate_) gate_->sample(now);
         if (now >= trim_at_) {
@@ -135,6 +142,7 @@ void pool_core::run_monitor() {
             handle(std::move(*message));
         }
         look_at_retired();
+        look_at_deaths(base::monotonic::now());
         if (why == woken::by_end_of_server && server_ && base::pidfd_ended(server_->pidfd()) &&
             !stopping_) {
             server_ended();
@@ -144,29 +152,30 @@ void pool_core::run_monitor() {
 
 void pool_core::handle(process::received&& got) {
     const process::message& what = got.what;
+    if (what.kind == process::message_kind::fork_failed && first_start_failure_.empty()) {
+        first_start_failure_ = std::string(what.text) + ": " + ::strerrordesc_np(what.code);
+    }
     if (what.seat >= roster_.all().size()) return;
     process::worker_entry& worker = roster_.at(what.seat);
     switch (what.kind) {
         case process::message_kind::forked:
             if (worker.phase != process::phase::starting) return;
-            worker.pid = what.pid;
-            worker.pidfd = std::move(got.pidfd);
+            manage(worker, std::move(got));
             return;
         case process::message_kind::started:
             roster_.started(what.seat);
             started_or_ended_.notify_all();
             if (!roster_.is_alive(what.seat)) return;
-            first_start_failure_.clear();
+            // Of several that start at once, one is not to hide why another can't.
+            if (monitor_.joinable() && !refreshing_) first_start_failure_.clear();
             broken_.clear();
             return;
         case process::message_kind::start_failed:
             if (first_start_failure_.empty()) first_start_failure_ = what.text;
             return;
         case process::message_kind::fork_failed:
-            if (first_start_failure_.empty()) {
-                first_start_failure_ = "fork: " + std::string(::strerrordesc_np(what.code));
-            }
-            worker_ended(what.seat, {});
+            if (worker.phase == process::phase::starting && worker.pid == 0)
+                worker_ended(what.seat, {});
             return;
         case process::message_kind::reaped:
             if (roster_.is_alive(what.seat) && worker.pid == what.pid) {
@@ -224,6 +233,12 @@ void pool_core::start_due_workers(base::time_point now) {
             }
             base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
         }
+        // Asked for, and nothing heard for so long: the fork server was stopped. There is nothing
+        // that it would take with it.
+        if (each.phase == process::phase::starting && !roster_.is_spare(each) && !each.pidfd &&
+            roster_.running() == 0 && now - each.since > options_.worker_start_timeout) {
+            base::pidfd_send_signal(server_->pidfd(), SIGKILL);
+        }
     }
     for (const unsigned index : roster_.due(now)) {
         if (const auto spare = roster_.promote(index, now)) {
@@ -237,7 +252,12 @@ void pool_core::start_due_workers(base::time_point now) {
         reset_seat(*seat);
         roster_.at(*seat).server = server_.get();
         if (!server_->fork_worker(*seat, index)) {
-            // The server is gone, and server_ended() is about to hear of it: due again after that.
+            // EPIPE: it is gone, and may have said why.
+            if (first_start_failure_.empty() && errno != EPIPE) {
+                first_start_failure_ =
+                    std::string("send to the fork server: ") + ::strerrordesc_np(errno);
+            }
+            // If the server is gone, server_ended() is about to hear of it: due again after that.
             roster_.ended(*seat, now, false);
             vacate(roster_.at(*seat));
             return;
@@ -318,6 +338,8 @@ void pool_core::look_at_claims(base::time_point now) {
 }
 
 void pool_core::look_at_worker(process::worker_entry& worker, base::time_point now) {
+    if (worker.unheard_until <= now) return end_unheard(worker);
+    next_deadline_ = std::min(next_deadline_, worker.unheard_until);
     if (worker.kill_at <= now) finish_condemned(worker);
     look_at_trace(worker, now);
     next_deadline_ = std::min(next_deadline_, worker.kill_at);
@@ -406,44 +428,19 @@ void pool_core::look_at_memory(base::time_point now) {
 
 base::time_point pool_core::next_look(base::time_point now) {
     base::time_point next = std::min(next_deadline_, roster_.next_due());
-    if (!server_) next = next_deadline_;
+    if (!server_) next = std::min(next_deadline_, server_due_);
     if (options_.worker_memory_limit != 0) next = std::min(next, next_memory_look_);
     for (const process::worker_entry& each : roster_.all()) {
         if (each.phase == process::phase::starting && !roster_.is_spare(each)) {
             const auto end = base::deadline_after(each.since, options_.worker_start_timeout);
-            next = std::min(next, base::deadline_after(end, std::chrono::milliseconds(1)));
+            const auto after = base::deadline_after(end, std::chrono::milliseconds(1));
+            // What should have come by then is looked for again and again, but not without a pause.
+            next = std::min(next, after > now ? after : now + longest_sleep);
         }
     }
     next = std::min(next, trim_at_);
     if (gate_) next = std::min(next, now + std::chrono::seconds(1));
     return next;
-}
-
-void pool_core::end_workers_of(const process::fork_server* server) {
-    for (process::worker_entry& each : roster_.all()) {
-        if (!roster_.is_alive(each.seat) || each.server != server) continue;
-        if (each.pidfd) {
-            ::kill(-each.pid, SIGKILL);  // its group: grandchildren have nobody else to end them
-            static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
-        }
-        each.killed_by = killer::stranger;
-        worker_ended(each.seat, {});
-    }
-}
-
-// Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
-// other death, only that nobody knows any more how they ended.
-void pool_core::server_ended() {
-    const std::unique_ptr<process::fork_server> gone = std::move(server_);
-    end_workers_of(gone.get());
-    try {
-        if (++server_restarts_ > most_server_restarts)
-            throw pool_broken("its fork server keeps dying");
-        make_server();
-    } catch (const std::exception& e) {
-        broken_ = "pool '" + options_.name + "' can make no workers: " + e.what();
-        fail_everything(broken_);
-    }
 }
 
 }  // namespace prefork::detail

@@ -116,7 +116,12 @@ std::optional<std::size_t> pool_core::wait_any(std::span<const pool_task> tasks,
         asked = true;
         const base::time_point now = base::monotonic::now();
         if (now >= deadline) return std::nullopt;
-        base::futex_wait_any(words, std::min(deadline, now + longest_sleep));
+        const base::time_point look = std::min(deadline, now + longest_sleep);
+        base::futex_wait_any(words, look);
+        if (base::monotonic::now() < look) continue;
+        for (const auto& [core, task] : tasks) {
+            if (!core->is_ready(task)) core->recall(task);
+        }
     }
 }
 

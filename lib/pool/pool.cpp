@@ -1,6 +1,7 @@
 #include "prefork/pool.hpp"
 
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -11,8 +12,10 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include "base/fail_point.hpp"
 #include "base/kernel.hpp"
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
@@ -127,20 +130,42 @@ pool_core::pool_core(const pool_options& options, const exit_data& tools)
     make_memory();
 }
 
+namespace {
+
+base::unique_fd make_event_fd() {
+    return base::unique_fd{base::checked(
+        base::fail_point::refused("pool.eventfd") ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+        "eventfd")};
+}
+
+[[noreturn]] void fail_to_start_monitor(int error) {
+    base::throw_system_error(error, "pthread_create for the monitor");
+}
+
+}  // namespace
+
 void pool_core::start() {
     if (inline_only_) return;
     // Twice a hand-over by way of the kernel (4–5 µs, design.md §3, measured here too), and some.
     constexpr double waiter_spin_ns = 20'000;
     spin_ticks_ = static_cast<std::uint64_t>(waiter_spin_ns / scale_.ns_per_tick());
-    event_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
-    wake_fd_.reset(base::checked(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd"));
+    event_fd_ = make_event_fd();
+    wake_fd_ = make_event_fd();
+    deaths_.reset(base::checked(
+        base::fail_point::refused("pool.epoll_create1") ? -1 : ::epoll_create1(EPOLL_CLOEXEC),
+        "epoll_create1 for the monitor"));
     functions_.emplace();
     process::release_inner_threads(inner_threads());
     make_server();
     start_workers();
     const base::all_signals_blocked
         no_signals;  // inherited by the monitor: the host's handlers are not its
-    monitor_ = std::thread([this] { run_monitor(); });
+    if (base::fail_point::refused("pool.pthread_create")) fail_to_start_monitor(errno);
+    try {
+        monitor_ = std::thread([this] { run_monitor(); });
+    } catch (const std::system_error& e) {
+        fail_to_start_monitor(e.code().value());
+    }
     // From here, for the next pool may be made at once.
     ::pthread_setname_np(monitor_.native_handle(),
                          process::name_of(options_.name, "monitor").data());
@@ -200,6 +225,7 @@ void pool_core::make_server() {
     how.keep_fds.push_back(event_fd_.get());
     how.keep_fds.push_back(wake_fd_.get());  // a worker's log line may have to wake the monitor
     const memory::regions_held others;
+    base::fail_point::pass("pool.before_server");
     how.prepare = [this, &others, cpus = gate::process_affinity()] {
         gate::set_affinity(cpus);
         others.let_go_of_others(region_->base());
@@ -226,7 +252,8 @@ void pool_core::become_worker() {
 
 int pool_core::run_worker(process::worker_start start) {
     if (const int error = region_->become_worker(start.seat); error != 0) {
-        process::report_start_failed(start, std::string("shared memory: ") + std::strerror(error));
+        process::report_start_failed(
+            start, std::string("mmap or mprotect of the shared memory: ") + std::strerror(error));
         return 1;
     }
     process::watch_crashes(control_->crash_of(start.seat),
@@ -285,8 +312,11 @@ int pool_core::run_worker(process::worker_start start) {
         process::report_start_failed(start, "a broadcast failed in the new worker");
         return 1;
     }
+    base::fail_point::pass("worker.before_report");
     process::report_started(start);
+    base::fail_point::pass("worker.reported");
     loop.run();
+    base::fail_point::pass("worker.before_exit_calls");
     process::run_exit_calls();
     if (options_.on_worker_exit) options_.on_worker_exit();
     return 0;

@@ -2,6 +2,7 @@
 #include <csignal>
 #include <string>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
@@ -30,7 +31,8 @@ void pool_core::refresh() {
         throw;
     }
     const process::fork_server* const former = old.get();
-    retired_.push_back(std::move(old));
+    if (old) retired_.push_back(std::move(old));
+    base::fail_point::pass("refresh.server_made");
     refreshing_ = true;
     first_start_failure_.clear();
     const std::string why = start_second_set(held);
@@ -45,7 +47,9 @@ void pool_core::refresh() {
         wake_monitor();
         throw worker_start_failed("pool '" + options_.name + "': refresh: " + why);
     }
+    base::fail_point::pass("refresh.second_set_started");
     dismiss(former, false);
+    base::fail_point::pass("refresh.dismissed");
     wait_for_last_claims(held, former);
     // Every worker that may claim from now on is of the new image.
     functions_.emplace();

@@ -27,6 +27,7 @@ std::string pool_core::of_pool() const {
 bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state as,
                          const std::exception_ptr& failure) {
     if (!ring_->change(record.position, word, word.with(as))) return false;
+    base::fail_point::pass("settle.ended");
     record.failure = failure;
     ++tallies_.failed;
     if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), base::every_waiter);
@@ -128,6 +129,7 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
         worker.kill_at = base::monotonic::now();
         return;
     }
+    base::fail_point::pass("settle.before_kill");
     worker.killed_by = worker.condemned_by;
     worker.kill_at = base::never;
     base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/fail_point.hpp"
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
@@ -48,6 +49,7 @@ bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_
     end_all_tasks();
     wake_room_waiters();
     stopping_ = true;
+    base::fail_point::pass("shutdown.tasks_ended");
     control_->flags().closing.store(1, std::memory_order_seq_cst);
     for (const process::worker_entry& each : roster_.all()) ring_->beds().wake_seat(each.seat);
     held.unlock();
@@ -55,6 +57,7 @@ bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_
     monitor_.join();
     wait_for_exits(base::deadline_after(std::max(deadline, base::monotonic::now()), exit_time));
     held.lock();
+    base::fail_point::pass("shutdown.waited");
     const bool all_left = roster_.running() == 0;
     server_.reset();
     retired_.clear();
@@ -179,6 +182,7 @@ void pool_core::end(lock& held) noexcept {
     region_.reset();
     wake_fd_.reset();
     event_fd_.reset();
+    deaths_.reset();
     held.unlock();
     pool_core* oldest = this;
     {

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "codec/label_prefix.hpp"
 #include "pool/core.hpp"
@@ -148,6 +149,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     fill_slot(record, slot);
     ++in_ring_;
     ++tallies_.submitted;
+    base::fail_point::pass("submit.filled");
     next_position_ = position + 1;
     attention_.store(ring_->publish(position, static_cast<ring::priority>(how.priority)),
                      std::memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include <limits>
 #include <string>
 
+#include "base/fail_point.hpp"
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 
@@ -19,6 +20,7 @@ namespace prefork::process {
 
 void become_child(const worker_start& start, std::string_view pool_name,
                   const std::vector<int>& keep_fds) noexcept {
+    base::fail_point::pass("worker.born");
     ::setpgid(0, 0);
     // Of the server's only thread, so its end is the server's end. Then the look at the parent: it
     // may have died before the call.
@@ -31,6 +33,7 @@ void become_child(const worker_start& start, std::string_view pool_name,
     keep.push_back(start.report_fd);
     close_all_but(std::move(keep));
     raise_oom_score();
+    base::fail_point::pass("worker.set_up");
 }
 
 void name_process(std::string_view whole) noexcept {
@@ -73,14 +76,19 @@ void limit_data(std::uint64_t bytes) noexcept {
     if (at == std::string::npos || ::getrlimit(RLIMIT_DATA, &limit) != 0) return;
     const std::uint64_t now = std::strtoull(status.c_str() + at + 7, nullptr, 10) * 1024;
     limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, now + bytes);
+    if (base::fail_point::refused("worker.setrlimit")) return;
     ::setrlimit(RLIMIT_DATA, &limit);
 }
 
 void raise_oom_score() noexcept {
-    const base::unique_fd file{::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC)};
+    const base::unique_fd file{base::fail_point::refused("worker.oom_open")
+                                   ? -1
+                                   : ::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC)};
     if (!file) return;
     char text[16] = {};
-    const ssize_t size = ::read(file.get(), text, sizeof text - 1);
+    const ssize_t size = base::fail_point::refused("worker.oom_read")
+                             ? -1
+                             : ::read(file.get(), text, sizeof text - 1);
     const long now = size > 0 ? std::strtol(text, nullptr, 10) : 0;
     // Raising needs no privilege. 500 of 1000: well before the host, not before a runaway.
     const int length = std::snprintf(text, sizeof text, "%ld", std::min(now + 500, 1000L));

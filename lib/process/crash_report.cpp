@@ -17,6 +17,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/fail_point.hpp"
 #include "process/symbols.hpp"
 
 namespace prefork::process {
@@ -130,6 +131,7 @@ void on_crash(int signal, siginfo_t* info, void* context) {
     }
     crash_signal.store(signal, std::memory_order_relaxed);
     note_signal(*own_record, signal, *info);
+    base::fail_point::pass("crash.signal_noted");
 
     struct sigaction bound {};
     bound.sa_handler = give_up;
@@ -142,6 +144,7 @@ void on_crash(int signal, siginfo_t* info, void* context) {
     ::alarm(1);
 
     note_frames(*own_record, *info, position_of(context));
+    base::fail_point::pass("crash.frames_noted");
     die_of(signal);
 }
 
@@ -155,6 +158,7 @@ void on_trace(int, siginfo_t*, void* context) {
     own_record->frame_count.store(0, std::memory_order_relaxed);
     walk state{*own_record, position_of(context).pc};
     _Unwind_Backtrace(visit_frame, &state);
+    base::fail_point::pass("crash.before_trace_told");
     own_record->traced.store(run, std::memory_order_release);
     errno = kept_errno;
 }
@@ -164,13 +168,16 @@ void make_handler_stack() noexcept {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     // What the kernel saves (AVX-512: more than the 2048 of MINSIGSTKSZ), and the unwinder's needs.
     std::size_t size = (::getauxval(AT_MINSIGSTKSZ) + 64 * 1024 + page - 1) / page * page;
-    void* const memory = ::mmap(nullptr, size + page, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    void* const memory = base::fail_point::refused("crash.mmap")
+                             ? MAP_FAILED
+                             : ::mmap(nullptr, size + page, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (memory == MAP_FAILED) return;  // then an overflow of the stack is not told
-    ::mprotect(memory, page, PROT_NONE);
+    if (!base::fail_point::refused("crash.mprotect")) ::mprotect(memory, page, PROT_NONE);
     stack_t stack{};
     stack.ss_sp = static_cast<char*>(memory) + page;
     stack.ss_size = size;
+    if (base::fail_point::refused("crash.sigaltstack")) return;
     ::sigaltstack(&stack, nullptr);
 }
 
@@ -287,6 +294,7 @@ std::string symbolise(const crash& what) {
 }
 
 std::string describe_end(int code, int status, const std::optional<crash>& left) {
+    if (code == 0) return "nobody could tell how it ended";
     if (code == CLD_EXITED) return "exit status " + std::to_string(status);
     std::string text = name_of_signal(status);
     // Something else may have ended it while it wrote its record.

@@ -7,9 +7,11 @@
 // message a packet, all of one size a direction.
 //
 //   host → server    fork {seat, index}             make a worker
+//                    end {seat}                     kill the worker: the host has no pidfd of it
 //                    stop                           end all workers and yourself
 //   server → host    forked {seat, pid} + pidfd     by SCM_RIGHTS
-//                    fork_failed {seat, errno}
+//                    fork_failed {seat, errno, text}    the call that failed; no seat: the server
+//                                                   itself can't be, and ends
 //                    reaped {seat, pid, code, status}   as in siginfo_t; its process group is gone
 //                    too
 //                    started {seat, pid}            as the worker said
@@ -19,7 +21,9 @@
 
 namespace prefork::process {
 
-enum class request_kind : std::uint32_t { fork = 1, stop = 2 };
+enum class request_kind : std::uint32_t { fork = 1, stop = 2, end = 3 };
+
+inline constexpr std::uint32_t no_seat = ~0u;
 
 struct request {
     request_kind kind;
@@ -35,7 +39,7 @@ struct message {
     std::int32_t pid;
     std::int32_t code;    ///< reaped: CLD_EXITED, CLD_KILLED, CLD_DUMPED; fork_failed: errno
     std::int32_t status;  ///< reaped: exit status or signal
-    char text[492];       ///< start_failed: why, ended by a zero
+    char text[492];       ///< start_failed: why; fork_failed: which call; ended by a zero
 };
 
 static_assert(std::is_trivially_copyable_v<request> && std::is_trivially_copyable_v<message>);

@@ -140,9 +140,12 @@ void fork_server::fork_in_two_steps(const fork_server_options& options, int serv
     const pid_t middle = ::clone(intermediate, stack.get() + stack_bytes,
                                  CLONE_VM | CLONE_VFORK | CLONE_FILES, &shared);
     if (middle < 0) fail(errno, "clone for the fork server");
-    while (::waitpid(middle, nullptr, __WALL) < 0 && errno == EINTR) {
+    while ((base::fail_point::refused("fork_server.waitpid") ||
+            ::waitpid(middle, nullptr, __WALL) < 0) &&
+           errno == EINTR) {
     }
-    if (shared.server < 0) fail(shared.error, shared.failed);
+    // ECHILD: it was killed before it could say.
+    if (shared.server < 0) fail(shared.error != 0 ? shared.error : ECHILD, shared.failed);
     pid_ = shared.server;
     pidfd_.reset(shared.pidfd);
 }
@@ -151,11 +154,22 @@ fork_server::~fork_server() { stop(base::monotonic::now() + std::chrono::seconds
 
 bool fork_server::fork_worker(unsigned seat, unsigned index) noexcept {
     const request ask{request_kind::fork, seat, index};
-    while (::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL) != sizeof ask) {
+    return send(ask);
+}
+
+bool fork_server::end_worker(unsigned seat) noexcept { return send({request_kind::end, seat, 0}); }
+
+bool fork_server::send(const request& ask) noexcept {
+    while (base::fail_point::refused("fork_server.send") ||
+           ::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL) != sizeof ask) {
         if (errno == EINTR) continue;
         // The socket holds some 270 requests.
         pollfd one{socket_.get(), POLLOUT, 0};
-        if (errno != EAGAIN || ::poll(&one, 1, 1000) == 0) return false;
+        if (errno != EAGAIN) return false;
+        if (!base::fail_point::refused("fork_server.poll") && ::poll(&one, 1, 1000) == 0) {
+            errno = EAGAIN;
+            return false;
+        }
     }
     return true;
 }
@@ -173,8 +187,11 @@ std::optional<received> receive_one(int socket, ssize_t& size) noexcept {
     header.msg_control = control;
     header.msg_controllen = sizeof control;
     do {
-        size = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    } while (size < 0 && errno == EINTR);
+        size = base::fail_point::refused("fork_server.recvmsg")
+                   ? -1
+                   : ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        // ECONNRESET comes once, before what a server that left had still sent.
+    } while (size < 0 && (errno == EINTR || errno == ECONNRESET));
     if (size <= 0) return std::nullopt;
     const cmsghdr* const with = CMSG_FIRSTHDR(&header);
     if (with != nullptr && with->cmsg_type == SCM_RIGHTS &&
@@ -182,6 +199,8 @@ std::optional<received> receive_one(int socket, ssize_t& size) noexcept {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(with), sizeof fd);
         got.pidfd.reset(fd);
+        // The kernel leaves it out when this process has no number free, and says nothing else.
+        if (base::fail_point::refused("fork_server.recvmsg_pidfd")) got.pidfd.reset();
     }
     if (size != sizeof got.what || (header.msg_flags & MSG_TRUNC) != 0) return std::nullopt;
     got.what.text[sizeof got.what.text - 1] = '\0';
@@ -200,7 +219,9 @@ std::optional<received> fork_server::receive() noexcept {
 void fork_server::stop(base::time_point deadline) noexcept {
     if (!pidfd_) return;
     const request ask{request_kind::stop, 0, 0};
-    static_cast<void>(::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL));
+    if (!base::fail_point::refused("fork_server.stop_send")) {
+        static_cast<void>(::send(socket_.get(), &ask, sizeof ask, MSG_NOSIGNAL));
+    }
     // Nobody reads any more: a server that waits for us to do so goes on.
     ::shutdown(socket_.get(), SHUT_RDWR);
     if (!base::wait_readable(pidfd_.get(), deadline)) {
@@ -213,8 +234,9 @@ void fork_server::stop(base::time_point deadline) noexcept {
     // __WALL: children with an exit signal other than SIGCHLD are not seen otherwise. Not ours any
     // more (ECHILD) after two steps, unless the host is a subreaper. WNOHANG: what not even SIGKILL
     // ended, asleep in the kernel, is not waited for.
-    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &end, WEXITED | WNOHANG | __WALL) <
-               0 &&
+    while ((base::fail_point::refused("fork_server.waitid") ||
+            ::waitid(P_PIDFD, static_cast<id_t>(pidfd_.get()), &end, WEXITED | WNOHANG | __WALL) <
+                0) &&
            errno == EINTR) {
     }
     pidfd_.reset();

@@ -60,8 +60,11 @@ class fork_server {
     fork_server(const fork_server&) = delete;
     fork_server& operator=(const fork_server&) = delete;
 
-    /// False when the server is gone, or stuck with more than 255 requests unanswered.
+    /// False when the server is gone, or stuck with more than 255 requests unanswered; errno says
+    /// why.
     bool fork_worker(unsigned seat, unsigned index) noexcept;
+    /// Kills the worker of `seat`, for whom the host has no pidfd; false as fork_worker().
+    bool end_worker(unsigned seat) noexcept;
     /// Readable when receive() has something, or when the other end is gone.
     [[nodiscard]] int socket() const noexcept { return socket_.get(); }
     /// Never blocks. Malformed messages are dropped.
@@ -75,6 +78,7 @@ class fork_server {
     void stop(base::time_point deadline) noexcept;
 
   private:
+    bool send(const request& ask) noexcept;
     void fork_single_threaded(const fork_server_options& options, int server_end, int host);
     void fork_in_two_steps(const fork_server_options& options, int server_end, int host);
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/fail_point.hpp"
 #include "base/system_call.hpp"
 #include "prefork/error.hpp"
 #include "prefork/worker.hpp"
@@ -49,9 +50,12 @@ void run_exit_calls() {
 host_mark::host_mark() {
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     void* const mapped =
-        ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        base::fail_point::refused("identity.mmap")
+            ? MAP_FAILED
+            : ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) base::throw_system_error(errno, "mmap for the identity page");
-    if (::madvise(mapped, page, MADV_WIPEONFORK) != 0) {
+    if (base::fail_point::refused("identity.madvise") ||
+        ::madvise(mapped, page, MADV_WIPEONFORK) != 0) {
         const int error = errno;
         ::munmap(mapped, page);
         base::throw_system_error(error, "madvise(MADV_WIPEONFORK), which needs Linux 4.14");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "process/worker_loop.hpp"
 
@@ -42,6 +43,7 @@ void worker_loop::ask_for_room() noexcept {
     // Ours have gone back already.
     trims_seen_ = flags.trims.fetch_add(1, std::memory_order_seq_cst) + 1;
     ring_->beds().wake_all();
+    base::fail_point::pass("worker.before_room_asked");
     flags.room_asked.store(1, std::memory_order_seq_cst);
     const std::uint64_t one = 1;
     static_cast<void>(!::write(options_.wake_fd, &one, sizeof one));

@@ -48,6 +48,9 @@ struct worker_entry {
     /// Of the run that it is condemned for, while its answer is waited for; the grace begins then.
     std::shared_ptr<pending_trace> trace;
     base::time_point trace_until{};
+    /// Its pidfd says that it is dead: the fork server's word, which has its status, is waited for
+    /// until then.
+    base::time_point unheard_until = base::never;
     ring::slot_word condemned_for;  ///< the run that it must have left by then
     ring::slot_word unbegun;        ///< claimed and not begun when the host looked last
     base::time_point unbegun_since{};

@@ -50,7 +50,9 @@ class server {
   private:
     void handle_requests() noexcept;
     void fork_worker(unsigned seat, unsigned index) noexcept;
+    void refuse(unsigned seat, int error, const char* call) noexcept;
     [[noreturn]] void run_worker(unsigned seat, unsigned index, pid_t self, int report) noexcept;
+    void end_worker(unsigned seat) noexcept;
     void forward_report(live_worker& from) noexcept;
     void reap() noexcept;
     bool reap_one() noexcept;
@@ -82,13 +84,19 @@ void server::send(const message& what, int fd) noexcept {
         with->cmsg_len = CMSG_LEN(sizeof(int));
         std::memcpy(CMSG_DATA(with), &fd, sizeof fd);
     }
-    while (::sendmsg(socket_, &header, MSG_NOSIGNAL) < 0) {
+    while (base::fail_point::refused("server.sendmsg") ||
+           ::sendmsg(socket_, &header, MSG_NOSIGNAL) < 0) {
         if (errno == EINTR) continue;
-        if (errno != EAGAIN) return;
+        // Short of memory, or of descriptors that may be under way: a message is not lost for that.
+        const bool soon = errno == ENOMEM || errno == ENOBUFS || errno == ETOOMANYREFS;
+        if (errno != EAGAIN && !soon) return;
         // The host doesn't read for now; if it is gone, there is nobody to tell.
-        pollfd either[] = {{socket_, POLLOUT, 0}, {host_, POLLIN, 0}};
-        ::poll(either, 2, -1);
-        if (either[1].revents != 0) end();
+        constexpr int look_again_ms = 10;
+        pollfd either[] = {{host_, POLLIN, 0}, {socket_, POLLOUT, 0}};
+        if (!base::fail_point::refused("server.send_poll")) {
+            ::poll(either, soon ? 1 : 2, soon ? look_again_ms : -1);
+        }
+        if (either[0].revents != 0) end();
     }
 }
 
@@ -96,26 +104,37 @@ void server::fork_worker(unsigned seat, unsigned index) noexcept {
     const pid_t self = ::getpid();
     message answer{message_kind::forked, seat, 0, 0, 0, {}};
     int report[2] = {-1, -1};
-    pid_t pid = -1;
-    if (::pipe2(report, O_CLOEXEC) == 0) {
-        pid = base::fail_point::refused("server.fork") ? -1 : ::fork();
+    if (base::fail_point::refused("server.pipe2") || ::pipe2(report, O_CLOEXEC) != 0) {
+        return refuse(seat, errno, "pipe2");
     }
-    if (pid == 0) run_worker(seat, index, self, report[1]);
-    const int error = errno;
     base::unique_fd said{report[0]};
-    base::unique_fd{report[1]}.reset();
-    if (pid < 0) {
-        answer.kind = message_kind::fork_failed;
-        answer.code = error;
-        return send(answer);
+    base::unique_fd to_say{report[1]};
+    const pid_t pid = base::fail_point::refused("server.fork") ? -1 : ::fork();
+    if (pid == 0) run_worker(seat, index, self, report[1]);
+    if (pid < 0) return refuse(seat, errno, "fork");
+    to_say.reset();
+    base::fail_point::pass("server.forked");
+    const base::unique_fd pidfd{base::fail_point::refused("server.pidfd_open")
+                                    ? -1
+                                    : static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+    if (!pidfd) {
+        // The host could never end it. The child is reaped as one that nobody knows.
+        const int error = errno;
+        ::kill(pid, SIGKILL);
+        return refuse(seat, error, "pidfd_open");
     }
     // In both processes, so that neither a kill of the group nor a grandchild comes too early.
     ::setpgid(pid, pid);
     ::fcntl(said.get(), F_SETFL, O_NONBLOCK);
     workers_.push_back({pid, seat, std::move(said)});
     answer.pid = pid;
-    const base::unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
     send(answer, pidfd.get());
+}
+
+void server::refuse(unsigned seat, int error, const char* call) noexcept {
+    message answer{message_kind::fork_failed, seat, 0, error, 0, {}};
+    std::strncpy(answer.text, call, sizeof answer.text - 1);
+    send(answer);
 }
 
 void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) noexcept {
@@ -124,7 +143,12 @@ void server::run_worker(unsigned seat, unsigned index, pid_t self, int report) n
     ::close(host_);
     // The number of the server's socket was nobody's in the host, so whatever the host's objects
     // close here under their old numbers, it is not the report.
-    ::dup3(report, socket_, O_CLOEXEC);
+    while (base::fail_point::refused("worker.dup3") || ::dup3(report, socket_, O_CLOEXEC) < 0) {
+        if (errno == EINTR || errno == EBUSY) continue;
+        report_start_failed({seat, index, self, report},
+                            std::string("dup3: ") + std::strerror(errno));
+        ::_exit(71);  // EX_OSERR
+    }
     const worker_start start{seat, index, self, socket_};
     become_child(start, options_.name, keep_fds_);
     drop_inherited_output();
@@ -144,7 +168,9 @@ void server::forward_report(live_worker& from) noexcept {
     message said{};
     ssize_t size;
     do {
-        size = ::read(from.report.get(), &said, sizeof said);
+        size = base::fail_point::refused("server.report_read")
+                   ? -1
+                   : ::read(from.report.get(), &said, sizeof said);
     } while (size < 0 && errno == EINTR);
     if (size < 0 && errno == EAGAIN) return;
     from.report.reset();
@@ -170,18 +196,21 @@ bool server::reap_one() noexcept {
     live_worker* const known = find(pid);
     // While the zombie holds the id, the group's number can't belong to anybody else.
     if (known != nullptr) ::kill(-pid, SIGKILL);
+    base::fail_point::pass("server.before_reap");
     ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | __WALL);
     if (known == nullptr) return true;
     forward_report(*known);
     const message gone{message_kind::reaped, known->seat, pid, end.si_code, end.si_status, {}};
     workers_.erase(workers_.begin() + (known - workers_.data()));
+    base::fail_point::pass("server.reaped");
     send(gone);
     return true;
 }
 
 void server::reap() noexcept {
     signalfd_siginfo drained;
-    while (::read(signals_, &drained, sizeof drained) > 0) {
+    while (!base::fail_point::refused("server.signals_read") &&
+           ::read(signals_, &drained, sizeof drained) > 0) {
     }
     while (reap_one()) {
     }
@@ -203,7 +232,7 @@ void for_each_listed_child(const std::string& list, Visit visit) {
 // The slow way, for kernels built without CONFIG_PROC_CHILDREN: everybody's parent.
 template <class Visit>
 void for_each_child_in_proc(Visit visit) {
-    DIR* const all = ::opendir("/proc");
+    DIR* const all = base::fail_point::refused("server.opendir") ? nullptr : ::opendir("/proc");
     if (all == nullptr) return;
     const pid_t self = ::getpid();
     while (const dirent* one = ::readdir(all)) {
@@ -234,17 +263,27 @@ void server::end_orphans() noexcept {
 void server::handle_requests() noexcept {
     request ask{};
     for (;;) {
-        const ssize_t size = ::recv(socket_, &ask, sizeof ask, MSG_DONTWAIT);
+        const ssize_t size = base::fail_point::refused("server.recv")
+                                 ? -1
+                                 : ::recv(socket_, &ask, sizeof ask, MSG_DONTWAIT);
         if (size < 0 && errno == EINTR) continue;
         if (size == 0) end();
         if (size < 0) return;
         if (size != sizeof ask) continue;
         if (ask.kind == request_kind::fork) fork_worker(ask.seat, ask.index);
+        if (ask.kind == request_kind::end) end_worker(ask.seat);
         if (ask.kind == request_kind::stop) end();
     }
 }
 
+void server::end_worker(unsigned seat) noexcept {
+    for (const live_worker& each : workers_) {
+        if (each.seat == seat) ::kill(each.pid, SIGKILL);
+    }
+}
+
 void server::end() noexcept {
+    base::fail_point::pass("server.end");
     for (const live_worker& each : workers_) ::kill(-each.pid, SIGKILL);
     for (const live_worker& each : workers_) ::kill(each.pid, SIGKILL);
     workers_.clear();  // orphans now, if the kill of the group missed them
@@ -261,7 +300,9 @@ void server::end() noexcept {
         if (::waitid(P_ALL, 0, &gone, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0) break;  // ECHILD
         signalfd_siginfo drained;
         pollfd more{signals_, POLLIN, 0};
-        if (::poll(&more, 1, patience_ms) == 0) break;
+        if (!base::fail_point::refused("server.end_poll") && ::poll(&more, 1, patience_ms) == 0) {
+            break;
+        }
         while (::read(signals_, &drained, sizeof drained) > 0) {
         }
     }
@@ -273,15 +314,23 @@ void server::run() noexcept {
     ::sigemptyset(&children);
     ::sigaddset(&children, SIGCHLD);
     ::sigprocmask(SIG_BLOCK, &children, nullptr);
-    signals_ = ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (signals_ < 0) ::_exit(71);  // EX_OSERR; the host sees us gone
+    signals_ = base::fail_point::refused("server.signalfd")
+                   ? -1
+                   : ::signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals_ < 0) {
+        refuse(no_seat, errno, "signalfd");
+        ::_exit(71);  // EX_OSERR; the host sees us gone
+    }
     std::vector<pollfd> watched;
     for (;;) {
         watched.assign({{socket_, POLLIN, 0}, {host_, POLLIN, 0}, {signals_, POLLIN, 0}});
         for (const live_worker& each : workers_) {
             if (each.report) watched.push_back({each.report.get(), POLLIN, 0});
         }
-        if (::poll(watched.data(), watched.size(), -1) < 0) continue;
+        if (base::fail_point::refused("server.poll") ||
+            ::poll(watched.data(), watched.size(), -1) < 0) {
+            continue;
+        }
         if (watched[1].revents != 0) end();
         if (watched.size() > 3) {
             for (live_worker& each : workers_) forward_report(each);

@@ -2,8 +2,10 @@
 
 #include <thread>
 
+#include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "base/signal_mask.hpp"
+#include "base/system_call.hpp"
 
 namespace prefork::process {
 namespace {
@@ -31,6 +33,9 @@ std::stop_token stop_watch::token(ring::slot_word run) {
     const std::lock_guard held{mutex_};
     if (!watching_) {
         const base::all_signals_blocked no_signals;  // they are the task's thread's
+        if (base::fail_point::refused("stop_watch.pthread_create")) {
+            base::throw_system_error(errno, "pthread_create for a stop token");
+        }
         std::thread{[this] { watch(); }}.detach();
         watching_ = true;
     }
@@ -56,6 +61,7 @@ void stop_watch::watch() noexcept {
     for (;;) {
         // The count is read first: a request that comes after our look changes it.
         const std::uint32_t seen = journal_->stops.load(std::memory_order_acquire);
+        base::fail_point::pass("stop_watch.before_look");
         asked().request_stop();  // without the lock: callbacks are the user's
         base::futex_wait(&journal_->stops, seen, base::never);
     }

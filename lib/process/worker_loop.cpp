@@ -44,6 +44,7 @@ std::optional<unsigned> await_turn(control words, unsigned seat) {
         if (words.flags().closing.load(std::memory_order_acquire) != 0) return std::nullopt;
         if (turn.load(std::memory_order_acquire) == turn_to_leave) return std::nullopt;
         if (const auto index = turn.load(std::memory_order_acquire); index != 0) {
+            base::fail_point::pass("worker.turn_seen");
             return static_cast<unsigned>(index - 1);
         }
         base::futex_wait(&bed, seen, base::never);
@@ -154,6 +155,7 @@ void worker_loop::run() {
         run_task(*task);
         if (options_.max_tasks != 0 && ++ran_ >= options_.max_tasks) break;
     }
+    base::fail_point::pass("worker.before_has_left");
     journal_->turn.store(has_left, std::memory_order_release);
 }
 
@@ -201,6 +203,7 @@ bool worker_loop::run_broadcasts() {
         last_broadcast_ = reinterpret_cast<const broadcast_call*>(region_->base() + offset);
         const std::uint32_t number = ++broadcasts_seen_;
         progress.begun.store(number, std::memory_order_release);
+        base::fail_point::pass("worker.broadcast_begun");
         no_sink nowhere;
         try {
             reinterpret_cast<detail::invoker>(last_broadcast_->function)(
@@ -217,6 +220,7 @@ bool worker_loop::run_broadcasts() {
         }
         // Release: with its error.
         progress.done.store(number, std::memory_order_release);
+        base::fail_point::pass("worker.broadcast_done");
         ring_->announce();
     }
     return all_well;
@@ -240,6 +244,7 @@ void worker_loop::trim_if_asked() {
     if (asked == trims_seen_) return;
     trims_seen_ = asked;
     results_.trim(0);
+    base::fail_point::pass("worker.trimmed");
     control_.hints().room_made.fetch_add(1, std::memory_order_release);
     base::futex_wake(&control_.hints().room_made, base::every_waiter);
 }
@@ -254,6 +259,7 @@ void worker_loop::make_room() noexcept {
     // seq_cst: the host says that it waits, then looks at what is claimed (wait_for_room).
     if (shared.room_wanted.load(std::memory_order_seq_cst) == 0) return;
     shared.room_made.fetch_add(1, std::memory_order_release);
+    base::fail_point::pass("worker.before_room_told");
     base::futex_wake(&shared.room_made, base::every_waiter);
 }
 
@@ -276,7 +282,9 @@ void worker_loop::set_label(std::string_view label) noexcept {
 
 bool worker_loop::commit(const ring::claimed_task& task) noexcept {
     const ring::commit_result committed = ring_->commit(task.position, task.word);
+    base::fail_point::pass("worker.committed");
     if (committed == ring::commit_result::watched) {
+        base::fail_point::pass("worker.before_event");
         const std::uint64_t one = 1;
         static_cast<void>(!::write(options_.event_fd, &one, sizeof one));
     }
@@ -286,6 +294,7 @@ bool worker_loop::commit(const ring::claimed_task& task) noexcept {
 // Its time came while it waited: it never starts.
 void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
     sink.describe(ring::payload_kind::expired, 0);
+    base::fail_point::pass("worker.expired");
     const std::uint64_t waited = base::ticks() - ring_->at(task.position).submitted;
     journal_->counts.note(waited, 0, true);
     if (commit(task)) return;
@@ -339,6 +348,7 @@ void worker_loop::call_task(const ring::claimed_task& task, ring::slot& slot,
     const task_context::scope in_task{context};
     const std::uint64_t started = base::ticks();
     journal_->started.store(started, std::memory_order_relaxed);
+    base::fail_point::pass("worker.before_journal");
     // Release, and nothing stronger: who reads it after our death sees all our stores anyway, and
     // who reads it before sees a moment of the past.
     journal_->running.store(task.word.bits(), std::memory_order_release);
@@ -405,7 +415,9 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
         ::pause();
     }
     // Release: our last write to the slot comes before the host's next.
+    base::fail_point::pass("worker.before_left");
     journal_->left.store(task.word.bits(), std::memory_order_release);
+    base::fail_point::pass("worker.left");
 }
 
 }  // namespace prefork::process

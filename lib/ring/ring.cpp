@@ -31,6 +31,7 @@ attention ring::publish(std::uint64_t position, priority as) {
         // loads of idle bits below are the host's half of Dekker's argument (wake.hpp).
     } while (!here.word.compare_exchange_weak(seen, next.bits(), std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
+    base::fail_point::pass("publish.ready");
     // seq_cst: as the tail below. After the word: who sees the entry finds the task.
     if (high) shared_->high.tail.fetch_add(1, std::memory_order_seq_cst);
     if (low) shared_->low.tail.fetch_add(1, std::memory_order_seq_cst);
@@ -43,6 +44,7 @@ attention ring::publish(std::uint64_t position, priority as) {
     // seq_cst: a worker that is about to sleep decides by tail; it must not miss this one unless
     // we see its idle bit.
     shared_->tail.store(position + 1, std::memory_order_seq_cst);
+    base::fail_point::pass("publish.before_wake");
     if (!beds_.any()) return attention::awake;
     // The chain: whoever claims the task before this one looks behind it afterwards and wakes as
     // many as are needed (claimer::look_behind). Its claim comes after our load of the word, so
@@ -66,6 +68,7 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
                                            std::memory_order_relaxed)) {
         return false;
     }
+    base::fail_point::pass("put_back.ready");
     for (auto& entry : shared_->retry) {
         std::uint64_t none = 0;
         if (entry.compare_exchange_strong(none, from.seq() + 1, std::memory_order_seq_cst)) {
@@ -79,6 +82,12 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
     if (from.is_low()) rewind(shared_->low);
     beds_.wake(1);
     return true;
+}
+
+void ring::recall(std::uint64_t position, slot_word seen) {
+    lower_head(*shared_, position);
+    if (seen.is_low()) rewind(shared_->low);
+    beds_.wake_all();
 }
 
 // Every entry is looked at again; those of tasks that are no longer ready lead nowhere.
@@ -104,6 +113,7 @@ void ring::free(std::uint64_t position) noexcept {
 }
 
 void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
+    base::fail_point::pass("recover.begun");
     beds_.forget(dead_owner - 1);
     lower_head(*shared_, oldest);
     // It may have taken an entry and not yet the task.
@@ -114,6 +124,7 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
     base::futex_wake(&shared_->room_made, base::every_waiter);
     announce();
+    base::fail_point::pass("recover.before_awaited");
     for (slot& each : slots_) {
         std::uint64_t seen = each.word.load(std::memory_order_relaxed);
         const slot_word word{seen};
@@ -133,6 +144,7 @@ commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
         // Release publishes the result; acq_rel because the failure path reads a foreign change.
     } while (!here.word.compare_exchange_weak(
         seen, now.with(state::done).bits(), std::memory_order_acq_rel, std::memory_order_acquire));
+    base::fail_point::pass("commit.done");
     if (now.waited()) {
         base::fail_point::pass("commit.before_wake");
         // Every: besides the owner of the future, threads that submit or drain may wait for it.
@@ -144,6 +156,7 @@ commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
 }
 
 void ring::announce() noexcept {
+    base::fail_point::pass("announce.begun");
     // Release: who sees the count sees the words that ended before it.
     shared_->completions.fetch_add(1, std::memory_order_release);
     base::futex_wake(&shared_->completions, base::every_waiter);
@@ -158,6 +171,7 @@ bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) n
         // see ring::publish(). Its acquire half makes the arguments readable.
         if (here.word.compare_exchange_weak(bits, mine.bits(), std::memory_order_seq_cst,
                                             std::memory_order_relaxed)) {
+            base::fail_point::pass("claim.taken");
             task = {mine.seq(), mine};
             return true;
         }
@@ -196,6 +210,7 @@ bool claimer::take_put_back(claimed_task& task) noexcept {
         if (position == 0) continue;
         if (stop_polling(task)) return true;
         const bool taken = take(position - 1, ring_->word(position - 1), task);
+        base::fail_point::pass("claim.before_entry_cleared");
         // Cleared after the claim: whoever dies in between leaves an entry that leads to a word
         // that is claimed, and the next worker clears it.
         entry.compare_exchange_strong(position, 0, std::memory_order_acq_rel);
@@ -216,6 +231,7 @@ bool claimer::take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t
                                               std::memory_order_relaxed)) {
             continue;
         }
+        base::fail_point::pass("claim.dequeued");
         const slot_word word = ring_->word(position);
         if (distance(position, word.seq()) == 0 && take(position, word, task)) return true;
         head = queue.head.load(std::memory_order_relaxed);
@@ -237,6 +253,7 @@ void claimer::look_behind(std::uint64_t position) noexcept {
 
 // A task that was taken out of turn: the one that its claimer was woken for may still wait.
 void claimer::look_around() noexcept {
+    base::fail_point::pass("claim.before_look_around");
     if (ring_->beds_.any() && work_in_sight()) ring_->beds_.wake(1);
 }
 
@@ -266,6 +283,7 @@ std::optional<claimed_task> claimer::claim_from_head() noexcept {
             // Relaxed: only uniqueness is wanted of it; the word's own exchange orders everything.
             reserved_ = shared.head.fetch_add(1, std::memory_order_relaxed);
             has_reservation_ = true;
+            base::fail_point::pass("claim.reserved");
         }
         if (take_unless_low(reserved_, task)) break;
         // Tail before word: when tail has passed and the word still is not ready, the position was
@@ -328,6 +346,7 @@ void claimer::poll_slot() noexcept {
     // Release/relaxed suffice: the word itself tells the host that it is polled.
     polls_ |= ring_->at(reserved_).word.compare_exchange_strong(
         none, mark.bits(), std::memory_order_acq_rel, std::memory_order_relaxed);
+    base::fail_point::pass("claim.awaited");
 }
 
 std::optional<claimed_task> claimer::give_up_reservation() noexcept {
@@ -343,6 +362,7 @@ std::optional<claimed_task> claimer::give_up_reservation() noexcept {
 void claimer::drop_reservation() noexcept {
     if (!has_reservation_) return;
     has_reservation_ = false;
+    base::fail_point::pass("claim.before_head_lowered");
     lower_head(*ring_->shared_, reserved_);
 }
 

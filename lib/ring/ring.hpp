@@ -83,6 +83,11 @@ class ring {
     /// be unclaimed.
     void recover(unsigned dead_owner, std::uint64_t oldest);
 
+    /// A task that is ready, and that nobody came for in a long time: who was woken for it, was to
+    /// wake another, or had its position reserved may have been stopped. Shown to the others;
+    /// harmless at any time.
+    void recall(std::uint64_t position, slot_word seen);
+
     /// A watched task has ended: wakes who waits for any of several. By host and workers.
     void announce() noexcept;
 

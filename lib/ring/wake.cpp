@@ -26,6 +26,7 @@ unsigned sleepers::wake(unsigned count) noexcept {
             // Whoever clears the bit does the waking: two wakers never spend two calls on one bed.
             if ((shared_->idle[i].fetch_and(~mask, std::memory_order_seq_cst) & mask) == 0)
                 continue;
+            base::fail_point::pass("wake.bit_cleared");
             wake_seat(i * 64 + bit);
             ++woken;
         }
@@ -47,6 +48,7 @@ std::uint32_t sleepers::lie_down(unsigned seat) noexcept {
     const std::uint32_t seen = beds_[seat].wakes.load(std::memory_order_seq_cst);
     // seq_cst: the first step of the worker's half of Dekker's argument, see wake.hpp.
     shared_->idle[seat / 64].fetch_or(std::uint64_t{1} << (seat % 64), std::memory_order_seq_cst);
+    base::fail_point::pass("sleep.bit_set");
     return seen;
 }
 
@@ -54,7 +56,10 @@ void sleepers::wait(unsigned seat, std::uint32_t seen, base::time_point deadline
     base::futex_wait(&beds_[seat].wakes, seen, deadline);
 }
 
-void sleepers::get_up(unsigned seat) noexcept { forget(seat); }
+void sleepers::get_up(unsigned seat) noexcept {
+    base::fail_point::pass("sleep.before_bit_cleared");
+    forget(seat);
+}
 
 void sleepers::forget(unsigned seat) noexcept {
     const std::uint64_t mask = std::uint64_t{1} << (seat % 64);

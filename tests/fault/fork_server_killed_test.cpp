@@ -80,6 +80,44 @@ TEST_CASE("workers that can't be forked any more break the pool, visibly and wit
     fail_point::disarm();
 }
 
+TEST_CASE("a fork server that can't be replaced at once is replaced a little later") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1}};
+    const pid_t server = parent_of_worker(pool);
+    fail_point::arm("fork_server.socketpair", fail_point::action::fail, 1, 2, EMFILE);
+    REQUIRE(::kill(server, SIGKILL) == 0);
+    REQUIRE(pf::test::until([&] { return pool.stats().lost_workers == 1; }));
+    CHECK(pool.submit(twice, 21).get_for(20s) == 42);
+    CHECK(fail_point::hits() == 3);
+    fail_point::disarm();
+}
+
+TEST_CASE("a worker's death is heard of while the fork server is stopped") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1}};
+    const pid_t server = parent_of_worker(pool);
+    REQUIRE(::kill(server, SIGSTOP) == 0);
+    auto lost = pool.submit([] { return ::raise(SIGKILL); });
+    CHECK_THROWS_AS(lost.get_for(20s), pf::worker_lost);
+    REQUIRE(::kill(server, SIGCONT) == 0);
+    CHECK(pool.submit(twice, 21).get_for(20s) == 42);
+    CHECK(pool.stats().lost_workers == 1);  // told twice, and settled once
+    CHECK(parent_of_worker(pool) == server);
+}
+
+TEST_CASE("a stopped fork server that leaves the pool without a worker is replaced") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .worker_start_timeout = 500ms}};
+    const pid_t server = parent_of_worker(pool);
+    REQUIRE(::kill(server, SIGSTOP) == 0);
+    for (int deaths = 0; deaths < 3; ++deaths) {  // the spare's too, if it was there already
+        auto lost = pool.with({.retries = 0}).submit([] { return ::raise(SIGKILL); });
+        CHECK_THROWS_AS(lost.get_for(20s), pf::worker_lost);
+    }
+    CHECK(pool.submit(twice, 21).get_for(20s) == 42);
+    CHECK(parent_of_worker(pool) != server);
+}
+
 TEST_CASE("when the host is killed, every process of the pool is gone") {
     int ends[2];
     REQUIRE(::pipe(ends) == 0);

@@ -1,3 +1,6 @@
+#include <sys/mman.h>
+
+#include <atomic>
 #include <csignal>
 #include <random>
 #include <thread>
@@ -7,6 +10,7 @@
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/until.hpp"
 
 // design.md §6, "worker dies while running it": at every named place, and at random instants.
 
@@ -73,6 +77,35 @@ TEST_CASE("a worker that dies at any named place loses nothing when one more run
             fail_point::disarm();
         }
     }
+}
+
+TEST_CASE("a worker that dies while it wakes another leaves nobody asleep for good") {
+    const pf::test::leaks none_left;
+    static std::atomic<int>* met = nullptr;
+    met = static_cast<std::atomic<int>*>(
+        ::mmap(nullptr, sizeof *met, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    fail_point::arm("wake.bit_cleared", fail_point::action::die, 1, 1, 0,
+                    pf::base::fail_points::worker);
+    pf::pool pool{{.workers = 2, .retries = 1, .idle = pf::idle::park}};
+    for (int round = 0; round < 1000 && fail_point::hits() == 0; ++round) {
+        std::vector<pf::future<long>> burst;
+        for (long i = 0; i < 8; ++i) burst.push_back(pool.submit(square, i));
+        for (long i = 0; i < 8; ++i)
+            REQUIRE(burst[static_cast<std::size_t>(i)].get_for(20s) == i * i);
+    }
+    REQUIRE(fail_point::hits() > 0);
+    REQUIRE(pf::test::until([&] { return pool.stats().lost_workers == 1; }));
+    fail_point::disarm();
+    // Two that need both workers.
+    const auto meet = [] {
+        met->fetch_add(1);
+        return pf::test::until([] { return met->load() == 2; });
+    };
+    auto one = pool.submit(meet);
+    auto other = pool.submit(meet);
+    CHECK(one.get_for(20s));
+    CHECK(other.get_for(20s));
+    ::munmap(met, sizeof *met);
 }
 
 TEST_CASE("workers killed at random instants under load lose no task, and no result is wrong") {

@@ -71,6 +71,15 @@ TEST_CASE("a broadcast that hangs ends its workers, and is told") {
     CHECK_THROWS_AS(pool.broadcast([] { ::pause(); }), pf::task_timeout);
 }
 
+TEST_CASE("a broadcast ends an idle worker that is stopped, and doesn't wait for it for ever") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 2, .worker_start_timeout = 1s}};
+    REQUIRE(::kill(pool.stats().workers.at(0).pid, SIGSTOP) == 0);
+    CHECK_THROWS_AS(pool.broadcast(load, "first"), pf::task_timeout);
+    REQUIRE(until([&] { return pool.stats().lost_workers == 1; }));
+    for (int i = 0; i < 10; ++i) CHECK(pool.submit(what_is_loaded).get_for(20s) != "");
+}
+
 TEST_CASE("refreshed workers run earlier broadcasts too") {
     if (pf::test::left_out_inline("new workers")) return;
     loads = 0;

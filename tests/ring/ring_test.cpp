@@ -123,6 +123,27 @@ TEST_CASE("a reservation lost with its worker is found again after recovery") {
     CHECK(task->position == 0);
 }
 
+TEST_CASE("a task that a stopped worker has reserved is found by another when it is recalled") {
+    for (const bool low : {false, true}) {
+        CAPTURE(low);
+        test::ring_memory memory{16};
+        prefork::ring::ring tasks = memory.make();
+        claimer stopped{tasks, 1};
+        claimer other{tasks, 2};
+        REQUIRE_FALSE(stopped.try_claim());  // position 0 is its own from here on
+        tasks.publish(0, low ? priority::low : priority::normal);
+        // As if it had stopped between taking the low queue's entry and taking the task.
+        if (low) memory.hints().low.head.store(1);
+        REQUIRE_FALSE(other.try_claim());
+        CHECK_FALSE(other.give_up_reservation());  // it sleeps
+        tasks.recall(0, tasks.word(0));
+        const auto task = other.try_claim();
+        REQUIRE(task);
+        CHECK(task->position == 0);
+        CHECK_FALSE(stopped.try_claim());
+    }
+}
+
 TEST_CASE("publishing to a slot that a worker polls wakes nobody") {
     test::ring_memory memory{16};
     prefork::ring::ring tasks = memory.make();
