@@ -75,13 +75,11 @@ class worker {
     void live(claimer& claims) {
         while (!with_.stop.load(std::memory_order_acquire)) {
             auto task = claims.poll(1 + static_cast<unsigned>(random_() % 64));
-            const bool dies = random_() % 400 == 0;
-            if (dies) return die();
-            if (task) {
-                run_task(*task);
-            } else {
-                claims.park(base::monotonic::now() + std::chrono::milliseconds(50));
+            if (random_() % 400 == 0) return die();
+            if (!task) {
+                task = claims.park(base::monotonic::now() + std::chrono::milliseconds(50));
             }
+            if (task) run_task(*task);
         }
     }
 
