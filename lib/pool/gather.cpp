@@ -92,12 +92,15 @@ bool pool_core::sleep_for(ticket task, base::time_point deadline, const std::sto
     while (!is_ready(task)) {
         const base::time_point now = base::monotonic::now();
         if (now >= deadline) return false;
+        // model: wait.look
         ring::slot_word word = ring_->word(task.position);
         if (is_ready(task)) return true;
+        // model: wait.mark
         if (!word.waited() && !ring_->change(task.position, word, word.with_waited(true))) continue;
         if (stop != nullptr && stop->stop_requested()) return false;
         base::fail_point::pass("gather.waited");
         const base::time_point look = std::min(deadline, now + longest_sleep);
+        // model: wait.sleep
         base::futex_wait(slot.futex(), word.with_waited(true).low_half(), look);
         if (base::monotonic::now() >= look) recall(task);
     }
@@ -129,6 +132,7 @@ outcome pool_core::take(ticket task) {
     if (task_record* const record = find(task)) {
         const ring::slot_word word = ring_->word(task.position);
         result = collect(*record, word);
+        // model: take.slot
         free_record(*record, word);
     } else if (const auto kept = harvested_.find(task.position); kept != harvested_.end()) {
         result = std::move(kept->second);
@@ -304,6 +308,7 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
 void pool_core::end_quarantine() {
     std::erase_if(quarantined_, [this](std::uint64_t position) {
         task_record& record = record_at(position);
+        // model: quarantine.end
         free_record(record, ring_->word(position));
         return !record.in_use;
     });

@@ -209,6 +209,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     }
     roster_.ended(seat, base::monotonic::now(), useful);
     started_or_ended_.notify_all();
+    // model: settle.proof
     settle_death(worker, how);
     if (was_running && !in_peace) ++tallies_.lost_workers;
     if (held_results_[seat].load(std::memory_order_acquire) == 0) vacate(worker);

@@ -26,10 +26,12 @@ std::string pool_core::of_pool() const {
 
 bool pool_core::end_task(task_record& record, ring::slot_word& word, ring::state as,
                          const std::exception_ptr& failure) {
+    // model: give_up.word, settle.lost
     if (!ring_->change(record.position, word, word.with(as))) return false;
     base::fail_point::pass("settle.ended");
     record.failure = failure;
     ++tallies_.failed;
+    // model: give_up.wake, settle.wake
     if (word.waited()) base::futex_wake(ring_->at(record.position).futex(), base::every_waiter);
     if (word.watched()) {
         ring_->announce();
@@ -102,6 +104,7 @@ std::size_t pool_core::kill_running() {
 
 void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, killer by) {
     process::request_stop(control_->journal_of(worker.seat), task);
+    // model: give_up.condemn
     worker.condemned_for = task;
     worker.condemned_by = by;
     worker.kill_at = base::deadline_after(base::monotonic::now(), options_.grace);
@@ -110,6 +113,7 @@ void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, kil
 
 void pool_core::finish_condemned(process::worker_entry& worker) {
     process::journal& notes = control_->journal_of(worker.seat);
+    // model: condemn.look
     const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
     if (ring::same_run(left, worker.condemned_for)) {
         worker.kill_at = base::never;  // it has left the task by itself
@@ -124,6 +128,7 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
     }
     // Once the journal says `lost`, the worker can't go on to another task, so the kill hits this
     // one.
+    // model: condemn.mark
     if (!notes.running.compare_exchange_strong(running, now.with(ring::state::lost).bits(),
                                                std::memory_order_acq_rel)) {
         worker.kill_at = base::monotonic::now();
@@ -132,6 +137,7 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
     base::fail_point::pass("settle.before_kill");
     worker.killed_by = worker.condemned_by;
     worker.kill_at = base::never;
+    // model: condemn.kill
     base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
 }
 
@@ -146,6 +152,7 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
         if (word.state() == ring::state::claimed && !record.quarantined) {
             if (!run_elsewhere(record, word, worker)) lost = &record;
         } else if (word.state() == ring::state::done) {
+            // model: settle.harvest
             harvest(record, word);  // counts what it holds of the dead worker's part
         }
     }
@@ -162,6 +169,7 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
 // allowed it.
 bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
                               const process::worker_entry& worker) {
+    // model: settle.journal
     const ring::slot_word running{
         control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
     if (ring::same_run(running, word)) {

@@ -133,6 +133,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
         if (adoptions.size() != copied) return record.attachments.clear(), false;
     }
     record.position = position;
+    // model: submit.record
     record.in_use = true;
     record.abandoned = false;
     record.retries_left = how.retries;
@@ -199,6 +200,7 @@ std::optional<std::uint64_t> pool_core::free_position() {
     for (std::uint64_t tried = 0; tried < records_.size(); ++tried) {
         const std::uint64_t position = next_position_ + tried;
         task_record& record = record_at(position);
+        // model: submit.find_room
         if (!record.in_use) return position;
         const ring::slot_word word = ring_->word(record.position);
         if (word.is_terminal()) {
@@ -208,6 +210,7 @@ std::optional<std::uint64_t> pool_core::free_position() {
         }
         // What lies here is as old as the ring is long. If it still waits, so does everything after
         // it.
+        // model: submit.skip
         if (word.state() == ring::state::ready) return std::nullopt;
     }
     return std::nullopt;

@@ -74,6 +74,7 @@ class worker_loop::slot_sink final : public detail::result_sink {
     }
     void describe(ring::payload_kind kind, std::uint64_t size) noexcept {
         // Relaxed: published by the commit.
+        // model: run.result
         slot_.description.store(ring::description{size, kind, loop_.refers_}.pack(),
                                 std::memory_order_relaxed);
     }
@@ -351,6 +352,7 @@ void worker_loop::call_task(const ring::claimed_task& task, ring::slot& slot,
     base::fail_point::pass("worker.before_journal");
     // Release, and nothing stronger: who reads it after our death sees all our stores anyway, and
     // who reads it before sees a moment of the past.
+    // model: run.begin
     journal_->running.store(task.word.bits(), std::memory_order_release);
     base::fail_point::pass("worker.started");
     bool failed = true;
@@ -402,6 +404,7 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
     if (commit(task)) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
         // word first.
+        // model: run.end
         journal_->running.store(0, std::memory_order_relaxed);
         return;
     }
@@ -411,11 +414,13 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
     // the way; else say that we have left the task, and go on.
     sink.withdraw();
     std::uint64_t mine = task.word.bits();
+    // model: run.refused
     while (!journal_->running.compare_exchange_strong(mine, 0, std::memory_order_acq_rel)) {
         ::pause();
     }
     // Release: our last write to the slot comes before the host's next.
     base::fail_point::pass("worker.before_left");
+    // model: run.left
     journal_->left.store(task.word.bits(), std::memory_order_release);
     base::fail_point::pass("worker.left");
 }

@@ -14,6 +14,7 @@ bool ring::enqueue(std::uint64_t position, queue_hint& queue,
     const std::uint64_t tail = queue.tail.load(std::memory_order_relaxed);
     if (tail - queue.head.load(std::memory_order_relaxed) >= entries.size()) return false;
     // Relaxed: the tail publishes it.
+    // model: publish.entry
     entries[tail & mask_].store(position, std::memory_order_relaxed);
     return true;
 }
@@ -29,26 +30,32 @@ attention ring::publish(std::uint64_t position, priority as) {
         before = slot_word{seen};
         // seq_cst, more than the release that hands the slot's contents over: this store and the
         // loads of idle bits below are the host's half of Dekker's argument (wake.hpp).
+        // model: publish.word
     } while (!here.word.compare_exchange_weak(seen, next.bits(), std::memory_order_seq_cst,
                                               std::memory_order_relaxed));
     base::fail_point::pass("publish.ready");
     // seq_cst: as the tail below. After the word: who sees the entry finds the task.
+    // model: publish.queue_tail
     if (high) shared_->high.tail.fetch_add(1, std::memory_order_seq_cst);
     if (low) shared_->low.tail.fetch_add(1, std::memory_order_seq_cst);
     const std::uint64_t previous = published_before_;
     published_before_ = position;
     if (before.state() == state::awaited) {
+        // model: publish.tail_polled
         shared_->tail.store(position + 1, std::memory_order_release);
         return attention::polled;
     }
     // seq_cst: a worker that is about to sleep decides by tail; it must not miss this one unless
     // we see its idle bit.
+    // model: publish.tail
     shared_->tail.store(position + 1, std::memory_order_seq_cst);
     base::fail_point::pass("publish.before_wake");
+    // model: publish.any
     if (!beds_.any()) return attention::awake;
     // The chain: whoever claims the task before this one looks behind it afterwards and wakes as
     // many as are needed (claimer::look_behind). Its claim comes after our load of the word, so
     // its looks come after our publication. A burst therefore costs one system call.
+    // model: publish.previous
     const slot_word prior = word(previous);
     if (previous != position && prior.state() == state::ready &&
         distance(previous, prior.seq()) == 0) {
@@ -63,6 +70,7 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
                                .with_waited(from.waited())
                                .with_watched(from.watched())
                                .with_low(from.is_low());
+    // model: put_back.word
     if (!at(from.seq())
              .word.compare_exchange_strong(seen, next.bits(), std::memory_order_seq_cst,
                                            std::memory_order_relaxed)) {
@@ -71,6 +79,7 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
     base::fail_point::pass("put_back.ready");
     for (auto& entry : shared_->retry) {
         std::uint64_t none = 0;
+        // model: put_back.retry
         if (entry.compare_exchange_strong(none, from.seq() + 1, std::memory_order_seq_cst)) {
             beds_.wake(1);
             return true;
@@ -114,9 +123,12 @@ void ring::free(std::uint64_t position) noexcept {
 
 void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     base::fail_point::pass("recover.begun");
+    // model: recover.forget
     beds_.forget(dead_owner - 1);
+    // model: recover.head
     lower_head(*shared_, oldest);
     // It may have taken an entry and not yet the task.
+    // model: recover.queue
     rewind(shared_->high);
     rewind(shared_->low);
     // It may have cleared a sleeper's bit and not woken it yet: bits don't say who sleeps.
@@ -129,6 +141,7 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
         std::uint64_t seen = each.word.load(std::memory_order_relaxed);
         const slot_word word{seen};
         if (word.state() == state::awaited && word.owner() == dead_owner) {
+            // model: recover.mark
             each.word.compare_exchange_strong(seen, 0, std::memory_order_acq_rel);
         }
     }
@@ -142,12 +155,14 @@ commit_result ring::commit(std::uint64_t position, slot_word claimed) noexcept {
         now = slot_word{seen};
         if (now.bare() != claimed.bare()) return commit_result::refused;
         // Release publishes the result; acq_rel because the failure path reads a foreign change.
+        // model: commit.word
     } while (!here.word.compare_exchange_weak(
         seen, now.with(state::done).bits(), std::memory_order_acq_rel, std::memory_order_acquire));
     base::fail_point::pass("commit.done");
     if (now.waited()) {
         base::fail_point::pass("commit.before_wake");
         // Every: besides the owner of the future, threads that submit or drain may wait for it.
+        // model: commit.wake
         base::futex_wake(here.futex(), base::every_waiter);
     }
     if (!now.watched()) return commit_result::done;
@@ -169,6 +184,7 @@ bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) n
         const slot_word mine = slot_word{bits}.with(state::claimed).with_owner(owner_);
         // seq_cst: the claim comes before the looks of look_behind() in the single total order,
         // see ring::publish(). Its acquire half makes the arguments readable.
+        // model: claim.take
         if (here.word.compare_exchange_weak(bits, mine.bits(), std::memory_order_seq_cst,
                                             std::memory_order_relaxed)) {
             base::fail_point::pass("claim.taken");
@@ -181,6 +197,7 @@ bool claimer::take(std::uint64_t position, slot_word seen, claimed_task& task) n
 
 // Our mark is no longer in the slot that we poll: the host has published there.
 bool claimer::is_promised() const noexcept {
+    // model: claim.promised
     return polls_ && ring_->word(reserved_) != slot_word{}.with(state::awaited).with_owner(owner_);
 }
 
@@ -191,6 +208,7 @@ bool claimer::stop_polling(claimed_task& task) noexcept {
     polls_ = false;
     std::uint64_t bits = ring_->word(reserved_).bits();
     const slot_word mark = slot_word{}.with(state::awaited).with_owner(owner_);
+    // model: claim.stop_polling
     if (bits == mark.bits() && ring_->at(reserved_).word.compare_exchange_strong(
                                    bits, 0, std::memory_order_acq_rel, std::memory_order_relaxed)) {
         return false;
@@ -206,6 +224,7 @@ bool claimer::stop_polling(claimed_task& task) noexcept {
 
 bool claimer::take_put_back(claimed_task& task) noexcept {
     for (auto& entry : ring_->shared_->retry) {
+        // model: claim.retry
         std::uint64_t position = entry.load(std::memory_order_relaxed);
         if (position == 0) continue;
         if (stop_polling(task)) return true;
@@ -213,6 +232,7 @@ bool claimer::take_put_back(claimed_task& task) noexcept {
         base::fail_point::pass("claim.before_entry_cleared");
         // Cleared after the claim: whoever dies in between leaves an entry that leads to a word
         // that is claimed, and the next worker clears it.
+        // model: claim.clear_retry
         entry.compare_exchange_strong(position, 0, std::memory_order_acq_rel);
         if (taken) return true;
     }
@@ -224,9 +244,11 @@ bool claimer::take_put_back(claimed_task& task) noexcept {
 bool claimer::take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t>> entries,
                           claimed_task& task) noexcept {
     std::uint64_t head = queue.head.load(std::memory_order_relaxed);
+    // model: claim.queue
     while (head != queue.tail.load(std::memory_order_acquire)) {
         if (stop_polling(task)) return true;
         const std::uint64_t position = entries[head & ring_->mask_].load(std::memory_order_relaxed);
+        // model: claim.entry
         if (!queue.head.compare_exchange_weak(head, head + 1, std::memory_order_seq_cst,
                                               std::memory_order_relaxed)) {
             continue;
@@ -240,10 +262,13 @@ bool claimer::take_queued(queue_hint& queue, std::span<std::atomic<std::uint64_t
 }
 
 void claimer::look_behind(std::uint64_t position) noexcept {
+    // model: behind.any
     if (!ring_->beds_.any()) return;
+    // model: behind.tail
     const std::uint64_t tail = ring_->shared_->tail.load(std::memory_order_seq_cst);
     unsigned ready = 0;
     for (std::uint64_t next = position + 1; ready < 2 && distance(next, tail) > 0; ++next) {
+        // model: behind.word
         ready +=
             slot_word{ring_->at(next).word.load(std::memory_order_seq_cst)}.state() == state::ready;
     }
@@ -281,6 +306,7 @@ std::optional<claimed_task> claimer::claim_from_head() noexcept {
     for (;;) {
         if (!has_reservation_) {
             // Relaxed: only uniqueness is wanted of it; the word's own exchange orders everything.
+            // model: claim.reserve
             reserved_ = shared.head.fetch_add(1, std::memory_order_relaxed);
             has_reservation_ = true;
             base::fail_point::pass("claim.reserved");
@@ -288,6 +314,7 @@ std::optional<claimed_task> claimer::claim_from_head() noexcept {
         if (take_unless_low(reserved_, task)) break;
         // Tail before word: when tail has passed and the word still is not ready, the position was
         // claimed by another, skipped by the host, or is the low queue's, and will not come back.
+        // model: claim.tail
         if (distance(reserved_, shared.tail.load(std::memory_order_acquire)) <= 0) {
             return std::nullopt;
         }
@@ -344,6 +371,7 @@ void claimer::poll_slot() noexcept {
     std::uint64_t none = 0;
     const slot_word mark = slot_word{}.with(state::awaited).with_owner(owner_);
     // Release/relaxed suffice: the word itself tells the host that it is polled.
+    // model: claim.mark
     polls_ |= ring_->at(reserved_).word.compare_exchange_strong(
         none, mark.bits(), std::memory_order_acq_rel, std::memory_order_relaxed);
     base::fail_point::pass("claim.awaited");
@@ -363,17 +391,22 @@ void claimer::drop_reservation() noexcept {
     if (!has_reservation_) return;
     has_reservation_ = false;
     base::fail_point::pass("claim.before_head_lowered");
+    // model: claim.give_up
     lower_head(*ring_->shared_, reserved_);
 }
 
 bool claimer::work_in_sight() noexcept {
     hints& shared = *ring_->shared_;
     // seq_cst: the second step of the worker's half of Dekker's argument (wake.hpp).
+    // model: sight.tail
     const std::uint64_t tail = shared.tail.load(std::memory_order_seq_cst);
+    // model: sight.head
     if (distance(shared.head.load(std::memory_order_seq_cst), tail) > 0) return true;
     for (const auto& entry : shared.retry) {
+        // model: sight.retry
         if (entry.load(std::memory_order_seq_cst) != 0) return true;
     }
+    // model: sight.queue
     return shared.high.in_sight() || shared.low.in_sight();
 }
 
