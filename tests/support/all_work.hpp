@@ -19,7 +19,7 @@ inline std::atomic<std::uint32_t>& come_together =
 
 /// Every one of so many workers runs a task at the same time: none sleeps on while there is work.
 [[nodiscard]] inline bool all_work(pool& of, unsigned workers) {
-    constexpr std::chrono::seconds bound{20};
+    static constexpr std::chrono::seconds bound{20};
     come_together = 0;
     std::vector<future<bool>> tasks;
     for (unsigned i = 0; i < workers; ++i) {

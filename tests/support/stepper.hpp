@@ -72,10 +72,10 @@ class stepper {
     [[nodiscard]] bool in_system_call() const {
         return static_cast<std::int64_t>(peek(offsetof(user_regs_struct, orig_rax))) >= 0;
     }
-    /// About to sleep on a futex.
+    /// About to sleep on a futex; the flags beside the operation don't matter.
     [[nodiscard]] bool at_futex_wait() const {
         return at_system_call(SYS_futex) &&
-               (peek(offsetof(user_regs_struct, rsi)) & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET;
+               (peek(offsetof(user_regs_struct, rsi)) & std::uint64_t{0x7f}) == FUTEX_WAIT_BITSET;
     }
     /// The next instruction reads the time stamp counter.
     [[nodiscard]] bool at_rdtsc() const { return (text(address()) & 0xffff) == 0x310f; }
