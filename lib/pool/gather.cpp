@@ -295,6 +295,11 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
         shortest_timeout_ = std::chrono::nanoseconds::max();
     }
     ring_->free(record.position);
+    // Other threads may sleep on it (drain(), a submitter without room), and its worker have died
+    // before it woke them.
+    if (word.waited() && inside_.load() != 0) {
+        base::futex_wake(ring_->at(word.seq()).futex(), base::every_waiter);
+    }
     base::fail_point::pass("gather.freed");
     if (--in_ring_ != 0) return;
     // A small budget has no room for pages that might be used again; a large one has, for a while.

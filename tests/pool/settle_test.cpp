@@ -67,12 +67,15 @@ bool is_stopped(pid_t process) {
     return field == "T";
 }
 
-/// Commits its own task by hand, and dies before the wake that it owes.
+constexpr int may_die = 2;
+
+/// Commits its own task by hand, once it may, and dies before the wake that it owes.
 int die_after_commit(std::uint64_t slot, std::uint64_t may_commit) {
     const auto& go = *reinterpret_cast<std::atomic<int>*>(may_commit);
     while (go == 0) ::sched_yield();
     auto& word = reinterpret_cast<pf::ring::slot*>(slot)->word;
     word = pf::ring::slot_word{word}.with(pf::ring::state::done).bits();
+    while (go != may_die) ::sched_yield();
     return raise_signal(SIGKILL);
 }
 
@@ -315,29 +318,66 @@ TEST_CASE("a task whose worker is stopped ends: after its timeout, at its deadli
     }
 }
 
+/// A thread that waits for a task as the pool does, but for the slices in which that looks again by
+/// itself.
+class unsliced_waiter {
+  public:
+    explicit unsliced_waiter(pf::ring::slot& slot) {
+        const auto word = [&] { return pf::ring::slot_word{slot.word}; };
+        CHECK(pf::test::until([&] { return word().state() == pf::ring::state::claimed; }));
+        const auto waited = word().with_waited(true);
+        slot.word = waited.bits();
+        thread_ = std::thread{[this, &slot, waited] {
+            std::atomic_ref{id_} = ::gettid();
+            result_ = pf::base::futex_wait(slot.futex(), waited.low_half(),
+                                           pf::base::monotonic::now() + 10s);
+        }};
+        CHECK(pf::test::until([&] { return pf::test::sleeps(std::atomic_ref{id_}); }));
+    }
+    ~unsliced_waiter() {
+        if (thread_.joinable()) thread_.join();
+    }
+    [[nodiscard]] bool was_woken() {
+        thread_.join();
+        return result_ == pf::base::futex_result::woken;
+    }
+
+  private:
+    pid_t id_ = 0;
+    pf::base::futex_result result_ = pf::base::futex_result::timed_out;
+    std::thread thread_;
+};
+
 TEST_CASE("whoever waits for a task is woken when its worker dies between commit and wake") {
     const shared_word<int> may_commit;
     pf::pool pool{{.workers = 1}};
     const std::uint64_t at = pool.submit(slot_at, std::uint64_t{1}).get();
     auto task = pool.submit(die_after_commit, at, reinterpret_cast<std::uint64_t>(&*may_commit));
-    // Waits as future::get() does, but for the slices in which that looks again by itself.
-    auto& slot = *reinterpret_cast<pf::ring::slot*>(at);
-    REQUIRE(pf::test::until(
-        [&] { return pf::ring::slot_word{slot.word}.state() == pf::ring::state::claimed; }));
-    const auto waited = pf::ring::slot_word{slot.word}.with_waited(true);
-    slot.word = waited.bits();
+    unsliced_waiter waiter{*reinterpret_cast<pf::ring::slot*>(at)};
+    *may_commit = may_die;
+    CHECK(waiter.was_woken());
+    CHECK_THROWS_AS(task.get_for(20s), pf::decode_error);  // it wrote no result
+}
+
+TEST_CASE("a second thread that waits is woken too, when the first takes the result before that") {
+    const shared_word<int> may_commit;
+    pf::pool pool{{.workers = 1}};
+    const std::uint64_t at = pool.submit(slot_at, std::uint64_t{1}).get();
+    auto task = pool.submit(die_after_commit, at, reinterpret_cast<std::uint64_t>(&*may_commit));
     pid_t id = 0;
-    auto result = pf::base::futex_result::timed_out;
-    std::thread waiter{[&] {
+    std::thread drains{[&] {
         std::atomic_ref{id} = ::gettid();
-        result =
-            pf::base::futex_wait(slot.futex(), waited.low_half(), pf::base::monotonic::now() + 10s);
+        pool.drain();
     }};
     CHECK(pf::test::until([&] { return pf::test::sleeps(std::atomic_ref{id}); }));
+    unsliced_waiter waiter{*reinterpret_cast<pf::ring::slot*>(at)};
     *may_commit = 1;
-    waiter.join();
-    CHECK(result == pf::base::futex_result::woken);
-    CHECK_THROWS_AS(task.get_for(20s), pf::decode_error);  // it wrote no result
+    while (!task.ready()) {
+    }
+    CHECK_THROWS_AS(task.get(), pf::decode_error);
+    *may_commit = may_die;
+    CHECK(waiter.was_woken());
+    drains.join();
 }
 
 TEST_CASE("a task that is cancelled as it expires gives its arguments back") {
