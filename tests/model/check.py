@@ -45,14 +45,14 @@ MUTANTS = {
     'NO_QUARANTINE': 'TASKS=1 SLOTS=1 GIVE_UPS=1',  # a slot freed while a late worker may write to it
     'HARVEST_SILENT': 'TASKS=1 DEATHS=1',           # the wake of who died after the commit isn't given again
     'WAKE_SET_BITS': 'TASKS=2 DEATHS=1',            # only to sleepers whose bit is set
-}
-
-LARGE_MUTANTS = {
-    'SETTLE_EARLY': 'TASKS=2 SLOTS=1 GIVE_UPS=1 HANGS=1',   # SIGKILL sent is taken as the proof of death
-    'NO_WAKE': 'TASKS=2 DEATHS=1',                  # nor is any other
     'HEAD_KEPT': 'TASKS=1 DEATHS=1',                # positions that the dead had reserved are not looked at again
     'MARK_KEPT': 'TASKS=1 DEATHS=1 POLLS=1',        # a dead worker's slot stays polled
     'ONE_WAITER': 'TASKS=1 SLOTS=1 WAITERS=2',      # a commit wakes one waiter
+}
+
+LARGE_MUTANTS = {
+    'SETTLE_EARLY': 'TASKS=2 SLOTS=1 GIVE_UPS=1',   # SIGKILL sent is taken as the proof of death
+    'NO_WAKE': 'TASKS=2 DEATHS=1',                  # nor is any other
     'LEFT_UNSAID': 'TASKS=2 SLOTS=1 GIVE_UPS=1',    # a late worker goes on without saying so
     'KILL_UNMARKED': 'TASKS=2 GIVE_UPS=1',          # a late worker killed without changing its journal before
     'TAKE_SILENT': 'TASKS=1 SLOTS=1 WAITERS=2 DEATHS=1',    # one waiter takes the result, another sleeps on

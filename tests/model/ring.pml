@@ -101,7 +101,7 @@ bool committed[POSITIONS];
 
 #ifdef MUTANT_ONE_WAITER
 #define wake_waiters(s) \
-    if :: waits_on[0] == s + 1 -> waits_on[0] = 0 :: else -> if :: waits_on[1] == s + 1 -> waits_on[1] = 0 :: else fi fi
+    if :: waits_on[0] == s + 1 -> waits_on[0] = 0 :: waits_on[1] == s + 1 -> waits_on[1] = 0 :: else fi
 #elif WAITERS == 1
 #define wake_waiters(s) if :: waits_on[0] == s + 1 -> waits_on[0] = 0 :: else fi
 #else
