@@ -220,11 +220,12 @@ class recorded_path {
 
     /// Lets it run `instructions` instructions; false when it ended, or `over()` before that.
     template <class Over>
-    bool walk(stepper& process, std::size_t instructions, Over over) const {
+    bool walk(stepper& process, std::size_t instructions, Over over, bool by_steps = false) const {
         constexpr std::chrono::seconds bound{2};
         if (instructions == 0) return true;
         std::size_t at = 0;
-        if (const way& by = ways_[std::min(instructions, size() - 1)]; by.from > 1) {
+        const way& by = ways_[std::min(instructions, size() - 1)];
+        if (by.from > 1 && !by_steps) {
             if (!process.step()) return false;
             if (!process.run_to(addresses_[by.from], by.hits, bound)) return false;
             at = by.from;
