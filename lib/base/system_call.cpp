@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,13 +20,25 @@ void throw_system_error(int error, std::string what) {
     throw std::system_error(error, std::generic_category(), what);
 }
 
+unique_fd above_standard_streams(int fd) noexcept {
+    if (fd < 0 || fd > STDERR_FILENO) return unique_fd{fd};
+    const int moved = ::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    const int error = errno;
+    ::close(fd);
+    errno = error;
+    return unique_fd{moved};
+}
+
 unique_fd memfd_create(const char* name, unsigned flags) {
-    return unique_fd{checked(::memfd_create(name, flags), "memfd_create")};
+    unique_fd made = above_standard_streams(::memfd_create(name, flags));
+    checked(made.get(), "memfd_create");
+    return made;
 }
 
 unique_fd pidfd_open(pid_t pid) {
-    return unique_fd{static_cast<int>(
-        checked(::syscall(SYS_pidfd_open, pid, 0), "pidfd_open (needs Linux 5.3)"))};
+    unique_fd made = above_standard_streams(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    checked(made.get(), "pidfd_open (needs Linux 5.3)");
+    return made;
 }
 
 bool pidfd_send_signal(int pidfd, int signal) noexcept {
@@ -134,6 +147,12 @@ bool wait_readable(int fd, time_point deadline) noexcept {
         if (ready < 0 && errno != EINTR) return false;
         if (deadline != never && monotonic::now() >= deadline) return false;
     }
+}
+
+bool proc_is_ours() noexcept {
+    char number[16] = {};
+    if (::readlink("/proc/self", number, sizeof number - 1) <= 0) return false;
+    return std::strtol(number, nullptr, 10) == ::getpid();
 }
 
 unsigned thread_count() noexcept {

@@ -22,6 +22,10 @@ namespace prefork::base {
 template <class Int>
 Int checked(Int value, const char* what);
 
+/// Owns `fd`, moved above 2 if need be: a host that has closed its standard streams would print
+/// into it. Of -1, or where there is no other number, -1 and errno.
+[[nodiscard]] unique_fd above_standard_streams(int fd) noexcept;
+
 [[nodiscard]] unique_fd memfd_create(const char* name, unsigned flags);  // Linux 3.17
 [[nodiscard]] unique_fd pidfd_open(pid_t pid);                           // Linux 5.3
 /// False when the process is gone already. Never hits a process that reused the id.
@@ -41,6 +45,10 @@ bool write_all(int fd, const void* bytes, std::size_t size) noexcept;
 
 /// poll(2) for one descriptor being readable; restarts on EINTR. False at the deadline.
 [[nodiscard]] bool wait_readable(int fd, time_point deadline) noexcept;
+
+/// Whether /proc is there and its numbers are those of our PID namespace: who makes one and mounts
+/// no /proc in it sees that of another, where a process id names somebody else.
+[[nodiscard]] bool proc_is_ours() noexcept;
 
 /// Threads of this process from /proc/self/task; 0 when /proc is not there to ask.
 [[nodiscard]] unsigned thread_count() noexcept;

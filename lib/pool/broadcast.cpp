@@ -110,7 +110,7 @@ std::exception_ptr pool_core::wait_for_broadcast(lock& held, unsigned seat, pid_
             began = now;
         } else if (now - began > options_.worker_start_timeout) {
             worker.killed_by = killer::timeout;
-            base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+            kill_worker(worker);
             return std::make_exception_ptr(
                 task_timeout("a broadcast took longer than worker_start_timeout in worker " +
                              std::to_string(worker.index)));

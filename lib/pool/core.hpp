@@ -329,6 +329,7 @@ class pool_core {
     void server_ended();
     void replace_server(base::time_point now);
     void end_workers_of(const process::fork_server* server);
+    void kill_worker(const process::worker_entry& worker) noexcept;
 
     pool_options options_;
     exit_data tools_;

@@ -1,5 +1,7 @@
 #include <sys/epoll.h>
+#include <sys/wait.h>
 
+#include <cerrno>
 #include <csignal>
 #include <memory>
 #include <string>
@@ -52,10 +54,7 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
         // No number was free for it here. Without it the worker couldn't be ended, so it is now.
         if (first_start_failure_.empty())
             first_start_failure_ = "recvmsg: no descriptor free for a worker's pidfd";
-        for (const auto& each : retired_) {
-            if (each.get() == worker.server) static_cast<void>(each->end_worker(worker.seat));
-        }
-        if (worker.server == server_.get()) static_cast<void>(server_->end_worker(worker.seat));
+        kill_worker(worker);
         return;
     }
     epoll_event end{};
@@ -66,12 +65,27 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
         ::epoll_ctl(deaths_.get(), EPOLL_CTL_ADD, worker.pidfd.get(), &end);
 }
 
+// By its parent where there is no pidfd, or where a sandbox refuses to signal by one.
+void pool_core::kill_worker(const process::worker_entry& worker) noexcept {
+    if (worker.pidfd && (base::pidfd_send_signal(worker.pidfd.get(), SIGKILL) || errno == ESRCH))
+        return;
+    for (const auto& each : retired_) {
+        if (each.get() == worker.server) static_cast<void>(each->end_worker(worker.seat));
+    }
+    if (server_ && worker.server == server_.get())
+        static_cast<void>(server_->end_worker(worker.seat));
+}
+
 void pool_core::end_workers_of(const process::fork_server* server) {
     for (process::worker_entry& each : roster_.all()) {
         if (!roster_.is_alive(each.seat) || each.server != server) continue;
         if (each.pidfd) {
             ::kill(-each.pid, SIGKILL);  // its group: grandchildren have nobody else to end them
             static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
+            // If it has become our child (we are PID 1, or a subreaper), nobody else reaps it.
+            siginfo_t gone{};
+            ::waitid(P_PIDFD, static_cast<id_t>(each.pidfd.get()), &gone,
+                     WEXITED | WNOHANG | __WALL);
         }
         each.killed_by = killer::stranger;
         worker_ended(each.seat, {});

@@ -232,7 +232,7 @@ void pool_core::start_due_workers(base::time_point now) {
             if (first_start_failure_.empty()) {
                 first_start_failure_ = "on_worker_start took longer than worker_start_timeout";
             }
-            base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+            kill_worker(each);
         }
         // Asked for, and nothing heard for so long: the fork server was stopped. There is nothing
         // that it would take with it.
@@ -331,7 +331,7 @@ void pool_core::look_at_claims(base::time_point now) {
             } else if (now - worker.unbegun_since >=
                        std::max<std::chrono::nanoseconds>(record.timeout, shortest_stop)) {
                 worker.killed_by = killer::timeout;
-                base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+                kill_worker(worker);
             }
         }
     }
@@ -354,9 +354,12 @@ void pool_core::look_at_worker(process::worker_entry& worker, base::time_point n
     }
     base::time_point end = record.deadline;
     if (record.timeout.count() > 0) {
-        const auto ran = std::chrono::nanoseconds(static_cast<std::int64_t>(
-            static_cast<double>(base::ticks() - notes.started.load(std::memory_order_relaxed)) *
-            scale_.ns_per_tick()));
+        // The counters of two CPUs, or of the machine that a virtual one was moved from, may
+        // differ.
+        const std::uint64_t began = notes.started.load(std::memory_order_relaxed);
+        const std::uint64_t ticks = std::max(base::ticks(), began) - began;
+        const auto ran = std::chrono::nanoseconds(
+            static_cast<std::int64_t>(static_cast<double>(ticks) * scale_.ns_per_tick()));
         // Believed as it is: whoever can prolong its own time has no need to lie.
         const base::nanoseconds prolonged{notes.extended.load(std::memory_order_relaxed)};
         end = std::min(end, base::deadline_after(now, record.timeout - ran + prolonged));
@@ -423,7 +426,7 @@ void pool_core::look_at_memory(base::time_point now) {
         if (now_has <= began_with || now_has - began_with <= options_.worker_memory_limit) continue;
         each.killed_by = killer::memory_limit;
         each.grown_by = now_has - began_with;
-        base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+        kill_worker(each);
     }
 }
 

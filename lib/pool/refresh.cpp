@@ -111,7 +111,7 @@ void pool_core::dismiss(const process::fork_server* server, bool at_once) {
         ring_->beds().wake_seat(each.seat);
         if (at_once && each.pidfd) {
             each.killed_by = killer::pool;
-            base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+            kill_worker(each);
         }
     }
 }
@@ -129,7 +129,7 @@ void pool_core::wait_for_last_claims(lock&, const process::fork_server* server) 
                !base::pidfd_ended(each.pidfd.get())) {
             if (base::monotonic::now() >= end) {  // stopped by a stranger, perhaps
                 each.killed_by = killer::pool;
-                base::pidfd_send_signal(each.pidfd.get(), SIGKILL);
+                kill_worker(each);
                 break;
             }
             std::this_thread::yield();

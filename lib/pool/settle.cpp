@@ -138,7 +138,7 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
     worker.killed_by = worker.condemned_by;
     worker.kill_at = base::never;
     // model: condemn.kill
-    base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+    kill_worker(worker);
 }
 
 void pool_core::settle_death(process::worker_entry& worker, const process::death& how) {

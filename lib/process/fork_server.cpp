@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -27,6 +28,22 @@ namespace {
 
 [[noreturn]] void fail(int error, const char* what) { base::throw_system_error(error, what); }
 
+// Deadlines are compared across processes. A host that has unshared its time namespace keeps its
+// own clocks, but what it forks from then on has others.
+void refuse_other_clocks() {
+    struct stat ours {};
+    struct stat theirs {};
+    // thread-self: where the main thread has ended, /proc/self has no namespaces any more.
+    if (::stat("/proc/thread-self/ns/time", &ours) != 0 ||
+        ::stat("/proc/thread-self/ns/time_for_children", &theirs) != 0 ||
+        ours.st_ino == theirs.st_ino) {
+        return;
+    }
+    fail(EXDEV,
+         "workers would have other clocks than this process, which has called "
+         "unshare(CLONE_NEWTIME): fork once after that call, and make the pool in the child");
+}
+
 base::unique_fd pidfd_of_this_process() {
     if (base::fail_point::refused("fork_server.pidfd_open")) {
         fail(errno, "pidfd_open for the fork server");
@@ -42,14 +59,22 @@ fork_server::fork_server(const fork_server_options& options) {
         ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
         fail(errno, "socketpair for the fork server");
     }
-    socket_.reset(ends[0]);
-    const base::unique_fd server_end{ends[1]};
+    socket_ = base::above_standard_streams(ends[0]);
+    const base::unique_fd server_end = base::above_standard_streams(ends[1]);
+    if (!socket_ || !server_end) fail(errno, "fcntl(F_DUPFD) for the fork server");
+    refuse_other_clocks();
     const base::unique_fd host = pidfd_of_this_process();
     const base::all_signals_blocked no_signals;
     if (base::thread_count() == 1) {
         fork_single_threaded(options, server_end.get(), host.get());
     } else {
         fork_in_two_steps(options, server_end.get(), host.get());
+    }
+    if (!pidfd_) {
+        const int error = errno;
+        ::kill(pid_, SIGKILL);  // it waits for us, so the number is its own
+        ::waitpid(pid_, nullptr, __WALL);
+        fail(error, "fcntl(F_DUPFD) for the fork server");
     }
 }
 
@@ -62,7 +87,7 @@ void fork_server::fork_single_threaded(const fork_server_options& options, int s
     if (pid == 0) run_fork_server(options, server_end, host);
     if (pid < 0) fail(errno, "clone for the fork server");
     pid_ = static_cast<pid_t>(pid);
-    pidfd_.reset(pidfd);
+    pidfd_ = base::above_standard_streams(pidfd);
 }
 
 namespace {
@@ -147,7 +172,7 @@ void fork_server::fork_in_two_steps(const fork_server_options& options, int serv
     // ECHILD: it was killed before it could say.
     if (shared.server < 0) fail(shared.error != 0 ? shared.error : ECHILD, shared.failed);
     pid_ = shared.server;
-    pidfd_.reset(shared.pidfd);
+    pidfd_ = base::above_standard_streams(shared.pidfd);
 }
 
 fork_server::~fork_server() { stop(base::monotonic::now() + std::chrono::seconds(1)); }
@@ -198,7 +223,7 @@ std::optional<received> receive_one(int socket, ssize_t& size) noexcept {
         with->cmsg_len == CMSG_LEN(sizeof(int))) {
         int fd = -1;
         std::memcpy(&fd, CMSG_DATA(with), sizeof fd);
-        got.pidfd.reset(fd);
+        got.pidfd = base::above_standard_streams(fd);
         // The kernel leaves it out when this process has no number free, and says nothing else.
         if (base::fail_point::refused("fork_server.recvmsg_pidfd")) got.pidfd.reset();
     }

@@ -107,10 +107,11 @@ void server::fork_worker(unsigned seat, unsigned index) noexcept {
     if (base::fail_point::refused("server.pipe2") || ::pipe2(report, O_CLOEXEC) != 0) {
         return refuse(seat, errno, "pipe2");
     }
-    base::unique_fd said{report[0]};
-    base::unique_fd to_say{report[1]};
+    base::unique_fd said = base::above_standard_streams(report[0]);
+    base::unique_fd to_say = base::above_standard_streams(report[1]);
+    if (!said || !to_say) return refuse(seat, errno, "fcntl(F_DUPFD)");
     const pid_t pid = base::fail_point::refused("server.fork") ? -1 : ::fork();
-    if (pid == 0) run_worker(seat, index, self, report[1]);
+    if (pid == 0) run_worker(seat, index, self, to_say.get());
     if (pid < 0) return refuse(seat, errno, "fork");
     to_say.reset();
     base::fail_point::pass("server.forked");
@@ -250,6 +251,8 @@ void for_each_child_in_proc(Visit visit) {
 
 // What left its worker's group (setsid) and lost its parent has come to us, the subreaper.
 void server::end_orphans() noexcept {
+    // What it lists is what we kill. Without it, only those in a worker's group are known.
+    if (!base::proc_is_ours()) return;
     const auto end_unknown = [&](pid_t pid) {
         if (find(pid) == nullptr) ::kill(pid, SIGKILL);  // SIGCHLD brings us back to reap it
     };
