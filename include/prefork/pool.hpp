@@ -52,7 +52,7 @@ struct pool_options {
     /// result for which there is no room waits in its worker, 5 s at most (100 ms, unless
     /// `when_full` is overflow::wait), while others are fetched; then its task ends with
     /// payload_too_large. To make room, as many bytes again may move into the host's private
-    /// memory.
+    /// memory. All of it ends at three quarters of a memory cgroup's limit.
     std::uint64_t memory_budget = 0;
     /// Tasks that wait, at most 1,000,000.
     std::size_t queue_limit = 8000;
@@ -65,7 +65,7 @@ struct pool_options {
     /// Then a worker is replaced; the exact number varies by an eighth, so that few leave at once.
     std::uint64_t max_tasks_per_worker = 0;
     /// Bytes of private memory that a worker, with the processes that its task forks, may add to
-    /// what it began with; looked at every 100 ms. 0: none.
+    /// what it began with; looked at every 100 ms, in /proc. 0: none.
     std::uint64_t worker_memory_limit = 0;
     prefork::idle idle = prefork::idle::adaptive;
     /// After a timeout or cancel() the caller has its answer; the worker may use this long to leave

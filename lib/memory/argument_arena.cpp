@@ -6,7 +6,7 @@ namespace prefork::memory {
 
 int argument_arena::secure(std::span<std::byte> bytes) {
     if (!budget_->take(writer_, bytes.size())) return EDQUOT;
-    const int error = region_->secure(bytes);
+    const int error = budget_->room().take(bytes.size()) ? region_->secure(bytes) : ENOMEM;
     if (error != 0) budget_->give_back(writer_, bytes.size());
     return error;
 }

@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "memory/cgroup_room.hpp"
 
 namespace prefork::memory {
 
@@ -23,8 +26,8 @@ class budget {
     using word = std::atomic<std::uint64_t>;
     static_assert(word::is_always_lock_free && sizeof(word) == 8);
 
-    budget(std::span<word> sums, std::uint64_t limit)
-        : sums_(sums), own_(sums.size()), limit_(limit) {}
+    budget(std::span<word> sums, std::uint64_t limit, cgroup_room room = {})
+        : sums_(sums), own_(sums.size()), limit_(limit), room_(std::move(room)) {}
 
     /// By the one thread that writes `sums[writer]`. False, and nothing changed, if it would exceed
     /// the limit.
@@ -35,6 +38,8 @@ class budget {
     void forget(std::size_t writer) noexcept { publish(writer, 0); }
 
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
+    /// What else pages have to fit into; for each growth beside take(), by the same thread.
+    [[nodiscard]] cgroup_room& room() noexcept { return room_; }
     /// Bytes, over all writers; saturates, because any word may be a lie.
     [[nodiscard]] std::uint64_t taken() const noexcept;
 
@@ -48,6 +53,7 @@ class budget {
     std::span<word> sums_;
     std::vector<std::uint64_t> own_;  ///< private to this process: true for its own writers only
     std::uint64_t limit_;
+    cgroup_room room_;
 };
 
 /// Half of what the machine has available and of what every cgroup above us allows, whichever is

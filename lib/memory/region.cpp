@@ -32,9 +32,10 @@ constexpr unsigned memfd_flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 base::unique_fd make_file() {
     // Not executable, where the kernel can say so: some are set to refuse the others
     // (vm.memfd_noexec), and all since 6.3 complain about them in the log.
-    base::unique_fd file{base::fail_point::refused("memory.memfd_create")
-                             ? -1
-                             : ::memfd_create("prefork", memfd_flags | MFD_NOEXEC_SEAL)};
+    base::unique_fd file = base::above_standard_streams(
+        base::fail_point::refused("memory.memfd_create")
+            ? -1
+            : ::memfd_create("prefork", memfd_flags | MFD_NOEXEC_SEAL));
     if (file) return file;
     if (errno != EINVAL) base::throw_system_error(errno, "memfd_create");
     return base::memfd_create("prefork", memfd_flags);
@@ -60,12 +61,17 @@ attempt try_map(int fd, std::uint64_t size, std::uint64_t largest) {
         ::ftruncate(fd, static_cast<off_t>(size)) != 0) {
         return {MAP_FAILED, errno, "ftruncate"};
     }
-    void* const mapped =
-        base::fail_point::refused("memory.mmap")
-            ? MAP_FAILED
-            : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    // Without access at first: in a host that has called mlockall(MCL_FUTURE), a mapping that can
+    // be read is filled with pages at once, all of it.
+    void* const mapped = base::fail_point::refused("memory.mmap")
+                             ? MAP_FAILED
+                             : ::mmap(nullptr, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (mapped == MAP_FAILED) return {MAP_FAILED, errno, "mmap"};
-    return {mapped, 0, nullptr};
+    ::munlock(mapped, size);
+    if (::mprotect(mapped, size, PROT_READ | PROT_WRITE) == 0) return {mapped, 0, nullptr};
+    const int error = errno;
+    ::munmap(mapped, size);
+    return {MAP_FAILED, error, "mprotect"};
 }
 
 // The whole pages around `bytes`.

@@ -225,7 +225,9 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
                 std::to_string(size) + " bytes in the memory budget of " +
                 std::to_string(budget_->limit()) + " bytes" +
                 (size <= budget_->limit() - sizeof(memory::result_header)
-                     ? ", which arguments and results that were not fetched hold"
+                     ? ", which arguments and results that were not fetched hold, or a memory "
+                       "cgroup "
+                       "has no more"
                      : "")));
             return;
         default:

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -126,6 +127,11 @@ pool_core::pool_core(const pool_options& options, const exit_data& tools)
     // A debugger takes the time that its user takes.
     if (process::debugger_is_wanted())
         options_.worker_start_timeout = std::chrono::nanoseconds::max();
+    if (options_.worker_memory_limit != 0 && !base::proc_is_ours()) {
+        base::throw_system_error(ENOENT,
+                                 "pool_options::worker_memory_limit needs the /proc of this PID "
+                                 "namespace, which tells what workers use");
+    }
     if (options_.max_load_average) gate_.emplace(*options_.max_load_average, usable_cpus_);
     make_memory();
 }
@@ -133,9 +139,9 @@ pool_core::pool_core(const pool_options& options, const exit_data& tools)
 namespace {
 
 base::unique_fd make_event_fd() {
-    return base::unique_fd{base::checked(
+    return base::above_standard_streams(base::checked(
         base::fail_point::refused("pool.eventfd") ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-        "eventfd")};
+        "eventfd"));
 }
 
 [[noreturn]] void fail_to_start_monitor(int error) {
@@ -151,7 +157,7 @@ void pool_core::start() {
     spin_ticks_ = static_cast<std::uint64_t>(waiter_spin_ns / scale_.ns_per_tick());
     event_fd_ = make_event_fd();
     wake_fd_ = make_event_fd();
-    deaths_.reset(base::checked(
+    deaths_ = base::above_standard_streams(base::checked(
         base::fail_point::refused("pool.epoll_create1") ? -1 : ::epoll_create1(EPOLL_CLOEXEC),
         "epoll_create1 for the monitor"));
     functions_.emplace();
@@ -192,15 +198,23 @@ void pool_core::make_memory() {
     // A dead worker's seat is taken until its last result is released, so there are more of them.
     const unsigned seats = std::min(workers * 2 + 8, ring::slot_word::max_seats);
     const std::size_t slots = std::bit_ceil(options_.queue_limit + workers + 1);
-    region_ = std::make_unique<memory::region>(memory::region_request{
+    const memory::region_request request{
         .control_bytes = process::control::bytes(seats),
         .ring_bytes = slots * (sizeof(ring::slot) + 2 * sizeof(std::uint64_t)),
         .seats = seats,
-    });
+    };
+    memory::cgroup_room room{""};
+    if (!room.take(request.control_bytes + request.ring_bytes)) {
+        base::throw_system_error(
+            ENOMEM, "a ring of " + std::to_string(slots) + " slots needs " +
+                        std::to_string(request.control_bytes + request.ring_bytes) +
+                        " bytes, and the memory cgroup has " + std::to_string(room.now()));
+    }
+    region_ = std::make_unique<memory::region>(request);
     control_.emplace(region_->control(), seats);
     const std::uint64_t limit =
         options_.memory_budget != 0 ? options_.memory_budget : memory::default_budget();
-    budget_.emplace(control_->budget_words(), limit);
+    budget_.emplace(control_->budget_words(), limit, std::move(room));
     auto* const entries = reinterpret_cast<std::atomic<std::uint64_t>*>(region_->ring().data() +
                                                                         slots * sizeof(ring::slot));
     ring_.emplace(control_->hints(),
@@ -335,9 +349,9 @@ void pool_core::start_workers() {
         if (ended || !first_start_failure_.empty() || base::pidfd_ended(server_->pidfd())) {
             pass_lines_on(held);
             throw worker_start_failed("pool '" + options_.name + "': " +
-                                      (first_start_failure_.empty()
-                                           ? "a worker ended before it had started"
-                                           : first_start_failure_));
+                                      (!first_start_failure_.empty() ? first_start_failure_
+                                       : ended ? "a worker ended before it had started"
+                                               : "the fork server ended"));
         }
         if (base::monotonic::now() >= deadline && roster_.running() < options_.workers) {
             pass_lines_on(held);
