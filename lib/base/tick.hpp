@@ -37,6 +37,13 @@ namespace prefork::base {
     return static_cast<std::uint64_t>(now_ns());
 }
 
+/// Ticks from `then` to now; 0 when another CPU's counter, or a foreign word, says that it is yet to
+/// come: counters of several CPUs differ by some.
+[[nodiscard]] inline std::uint64_t ticks_since(std::uint64_t then) noexcept {
+    const std::uint64_t now = ticks();
+    return now > then ? now - then : 0;
+}
+
 /// What a tick is in time, from the longest baseline there is: this object's life.
 class tick_scale {
   public:
@@ -44,9 +51,18 @@ class tick_scale {
 
     [[nodiscard]] double ns_per_tick() const noexcept {
         if (!has_invariant_counter()) return 1.0;
-        const std::uint64_t passed = ticks() - ticks_;
+        const std::uint64_t passed = ticks_since(ticks_);
         return passed == 0 ? 1.0
                            : static_cast<double>(now_ns() - ns_) / static_cast<double>(passed);
+    }
+
+    /// How long `then` is ago: nothing when it is yet to come, at most a year.
+    [[nodiscard]] nanoseconds since(std::uint64_t then) const noexcept {
+        constexpr nanoseconds most = std::chrono::hours(24 * 365);
+        const double passed = static_cast<double>(ticks_since(then)) * ns_per_tick();
+        return passed < static_cast<double>(most.count())
+                   ? nanoseconds{static_cast<std::int64_t>(passed)}
+                   : most;
     }
 
   private:
