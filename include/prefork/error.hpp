@@ -85,7 +85,7 @@ class PREFORK_EXPORT memory_exceeded : public worker_lost {
 };
 
 /// The task ran for longer than its `timeout`, or past its deadline; its worker was ended unless it
-/// left the task by itself.
+/// left the task by itself. Or its worker was lost, and the deadline passed before another run.
 class PREFORK_EXPORT task_timeout : public error {
   public:
     explicit task_timeout(const std::string& what, std::function<std::string()> stack_trace = {});

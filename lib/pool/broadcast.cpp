@@ -109,8 +109,7 @@ std::exception_ptr pool_core::wait_for_broadcast(lock& held, unsigned seat, pid_
         } else if (began == base::never) {
             began = now;
         } else if (now - began > options_.worker_start_timeout) {
-            worker.killed_by = killer::timeout;
-            kill_worker(worker);
+            kill_worker(worker, killer::timeout);
             return std::make_exception_ptr(
                 task_timeout("a broadcast took longer than worker_start_timeout in worker " +
                              std::to_string(worker.index)));

@@ -26,6 +26,7 @@
 #include "pool/function_check.hpp"
 #include "pool/task_record.hpp"
 #include "prefork/detail/pool_core.hpp"
+#include "prefork/error.hpp"
 #include "prefork/pool.hpp"
 #include "process/control.hpp"
 #include "process/fork_server.hpp"
@@ -173,6 +174,7 @@ class pool_core {
     static constexpr std::chrono::milliseconds peaceful_exit{1000};
     bool end_by(base::time_point deadline, std::chrono::nanoseconds exit_time);
     void end_all_tasks();
+    void end_monitor() noexcept;
     void wait_for_exits(base::time_point deadline);
     void end(lock& held) noexcept;
 
@@ -271,7 +273,7 @@ class pool_core {
 
     // ---- refresh.cpp, broadcast.cpp
     [[nodiscard]] std::string start_second_set(lock& held);
-    void dismiss(const process::fork_server* server, bool at_once);
+    void dismiss(const process::fork_server* server);
     void want_missing_workers();
     void wait_for_last_claims(lock& held, const process::fork_server* server);
     void look_at_retired();
@@ -288,7 +290,14 @@ class pool_core {
     void settle_death(process::worker_entry& worker, const process::death& how);
     [[nodiscard]] bool run_elsewhere(task_record& record, ring::slot_word word,
                                      const process::worker_entry& worker);
-    void lose(task_record& record, const process::worker_entry& worker, const process::death& how);
+    void harvest_of_dead(task_record& record, ring::slot_word word) noexcept;
+    void lose(task_record& record, const process::worker_entry& worker,
+              const process::death& how) noexcept;
+    [[nodiscard]] std::exception_ptr describe_loss(const task_record& record,
+                                                   const process::worker_entry& worker,
+                                                   const process::death& how);
+    [[nodiscard]] std::exception_ptr late_in_queue(const task_record& record) const;
+    void count_late_in_queue(const task_record& record) noexcept;
     [[nodiscard]] killer who_killed(const process::worker_entry& worker, const process::death& how);
     bool end_task(task_record& record, ring::slot_word& word, ring::state as,
                   const std::exception_ptr& failure);
@@ -302,21 +311,23 @@ class pool_core {
     /// What ended a sleep of the monitor, or of the thread that constructs the pool.
     enum class woken { by_time, by_news, by_end_of_server };
 
-    void run_monitor();
+    void run_monitor() noexcept;
+    void look_at_everything(lock& held);
     void wake_monitor() noexcept;
-    [[nodiscard]] woken sleep_until(base::time_point deadline) noexcept;
+    /// Without the lock.
+    [[nodiscard]] woken sleep_until(lock& held, base::time_point deadline) noexcept;
     [[nodiscard]] bool logs(const process::worker_entry& worker) const noexcept;
     bool pass_lines_on(lock& held) noexcept;
     [[nodiscard]] bool lines_are_there() noexcept;
     void handle(process::received&& got);
     void worker_ended(unsigned seat, const process::death& how);
+    void note_failed_start(const process::worker_entry& worker, const process::death& how) noexcept;
     void look_at_tasks(base::time_point now);
     void look_at_worker(process::worker_entry& worker, base::time_point now);
     void look_at_deadlines(base::time_point now);
     void look_at_claims(base::time_point now);
     void give_up_late(task_record& record, process::worker_entry& worker, base::time_point now);
     void look_at_trace(process::worker_entry& worker, base::time_point now);
-    void look_at_memory(base::time_point now);
     void start_due_workers(base::time_point now);
     void make_server();
     void reset_seat(unsigned seat);
@@ -329,7 +340,13 @@ class pool_core {
     void server_ended();
     void replace_server(base::time_point now);
     void end_workers_of(const process::fork_server* server);
-    void kill_worker(const process::worker_entry& worker) noexcept;
+    void wait_for_unknown(const process::worker_entry& worker) noexcept;
+    void kill_worker(process::worker_entry& worker, killer by) noexcept;
+
+    // ---- memory_watch.cpp
+    void look_at_memory(base::time_point now);
+    void look_at_memory_of(process::worker_entry& worker);
+    void ask_to_leave(process::worker_entry& worker);
 
     pool_options options_;
     exit_data tools_;
@@ -412,6 +429,9 @@ class pool_core {
     unsigned server_restarts_ = 0;
     base::time_point server_gone_since_{};
     base::time_point server_due_ = base::never;  ///< when another is tried
+    /// Of a loss for which there was no memory to say more.
+    std::exception_ptr lost_without_words_ = std::make_exception_ptr(
+        worker_lost("a worker was lost, and there was no memory to say how", loss{}));
 
     std::optional<gate::gate> gate_;
     tallies tallies_;

@@ -1,9 +1,10 @@
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -22,7 +23,8 @@ namespace {
 // For how long the fork server may keep the end of a worker to itself; it says so within a
 // millisecond, unless it was stopped.
 constexpr std::chrono::seconds longest_silence{1};
-// Fork servers in the life of a pool: they die by a stranger's hand only.
+// Fork servers in a row that ended before one of their workers had started: they die by a
+// stranger's hand only.
 constexpr unsigned most_server_restarts = 100;
 
 }  // namespace
@@ -54,7 +56,7 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
         // No number was free for it here. Without it the worker couldn't be ended, so it is now.
         if (first_start_failure_.empty())
             first_start_failure_ = "recvmsg: no descriptor free for a worker's pidfd";
-        kill_worker(worker);
+        kill_worker(worker, killer::none);
         return;
     }
     epoll_event end{};
@@ -65,10 +67,13 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
         ::epoll_ctl(deaths_.get(), EPOLL_CTL_ADD, worker.pidfd.get(), &end);
 }
 
-// By its parent where there is no pidfd, or where a sandbox refuses to signal by one.
-void pool_core::kill_worker(const process::worker_entry& worker) noexcept {
-    if (worker.pidfd && (base::pidfd_send_signal(worker.pidfd.get(), SIGKILL) || errno == ESRCH))
-        return;
+// By its parent where there is no pidfd, or where a sandbox refuses to signal by one. `by`: none
+// for one that is of no use, and runs no task.
+void pool_core::kill_worker(process::worker_entry& worker, killer by) noexcept {
+    const bool sent = worker.pidfd && base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
+    if (!sent && worker.pidfd && errno == ESRCH) return;
+    if (by != killer::none) worker.killed_by = by;
+    if (sent) return;
     for (const auto& each : retired_) {
         if (each.get() == worker.server) static_cast<void>(each->end_worker(worker.seat));
     }
@@ -76,27 +81,53 @@ void pool_core::kill_worker(const process::worker_entry& worker) noexcept {
         static_cast<void>(server_->end_worker(worker.seat));
 }
 
+// They follow it within milliseconds (PR_SET_PDEATHSIG). Each is settled when the kernel has proved
+// its end, and not before: until then it may go on with its task, and even claim another.
 void pool_core::end_workers_of(const process::fork_server* server) {
     for (process::worker_entry& each : roster_.all()) {
         if (!roster_.is_alive(each.seat) || each.server != server) continue;
+        each.orphaned = true;
         if (each.pidfd) {
             ::kill(-each.pid, SIGKILL);  // its group: grandchildren have nobody else to end them
-            static_cast<void>(base::pidfd_ended(each.pidfd.get(), std::chrono::seconds(5)));
+            if (!base::pidfd_ended(each.pidfd.get())) continue;
             // If it has become our child (we are PID 1, or a subreaper), nobody else reaps it.
             siginfo_t gone{};
             ::waitid(P_PIDFD, static_cast<id_t>(each.pidfd.get()), &gone,
                      WEXITED | WNOHANG | __WALL);
+        } else {
+            wait_for_unknown(each);
         }
-        each.killed_by = killer::stranger;
+        if (each.killed_by == killer::none) each.killed_by = killer::stranger;
         worker_ended(each.seat, {});
     }
 }
 
-// Its workers follow it within milliseconds (PR_SET_PDEATHSIG); what they ran is settled as for any
-// other death, only that nobody knows any more how they ended.
+// The server ended between its fork and its word of it. Who has come so far that it can claim has
+// noted its id before; and all of them are to die at their next system call, or had not yet asked
+// for that and leave when they look for their parent. The id may be another's meanwhile, hence the
+// bound.
+void pool_core::wait_for_unknown(const process::worker_entry& worker) noexcept {
+    const pid_t noted = control_->journal_of(worker.seat).pid.load(std::memory_order_acquire);
+    if (noted <= 0) return;
+    const base::unique_fd pidfd{static_cast<int>(::syscall(SYS_pidfd_open, noted, 0))};
+    if (pidfd) static_cast<void>(base::pidfd_ended(pidfd.get(), std::chrono::seconds(1)));
+}
+
+// What its workers ran is settled as for any other death, only that nobody knows any more how they
+// ended.
 void pool_core::server_ended() {
-    const std::unique_ptr<process::fork_server> gone = std::move(server_);
-    end_workers_of(gone.get());
+    // All that it ever said lies there.
+    while (auto message = server_->receive()) handle(std::move(*message));
+    const process::fork_server* const gone = server_.get();
+    retired_.push_back(std::move(server_));
+    end_workers_of(gone);
+    // Mostly they are gone in a moment; who is not is left to look_at_retired().
+    const base::time_point patience_end = base::monotonic::now() + std::chrono::seconds(1);
+    for (const process::worker_entry& each : roster_.all()) {
+        if (each.server != gone || !roster_.is_alive(each.seat)) continue;
+        static_cast<void>(base::wait_readable(each.pidfd.get(), patience_end));
+    }
+    look_at_retired();
     server_gone_since_ = server_due_ = base::monotonic::now();
     replace_server(server_due_);
 }

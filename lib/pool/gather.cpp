@@ -53,7 +53,7 @@ bool pool_core::spin_for(ticket task) {
         return false;
     const std::uint64_t began = base::ticks();
     while (!is_ready(task)) {
-        if (base::ticks() - began > spin_ticks_) return false;
+        if (base::ticks_since(began) > spin_ticks_) return false;
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
@@ -66,7 +66,7 @@ bool pool_core::wait(ticket task, base::time_point deadline) {
     if (is_ready(task)) return true;
     const std::uint64_t began = base::ticks();
     const bool ended = spin_for(task) || sleep_for(task, deadline, nullptr);
-    short_wait_.store(base::ticks() - began <= spin_ticks_, std::memory_order_relaxed);
+    short_wait_.store(base::ticks_since(began) <= spin_ticks_, std::memory_order_relaxed);
     return ended;
 }
 
@@ -216,8 +216,8 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
             if (into.failure_) return;
             break;
         case ring::payload_kind::expired:
-            into.failure_ = expired(record.label);
-            ++tallies_.expired;
+            into.failure_ = late_in_queue(record);
+            count_late_in_queue(record);
             return;
         case ring::payload_kind::no_memory:
             into.failure_ = std::make_exception_ptr(payload_too_large(
@@ -327,8 +327,15 @@ void pool_core::harvest(task_record& record, ring::slot_word word) {
         end_quarantine();
         return;
     }
-    outcome result = collect(record, word);
-    if (!record.abandoned) harvested_.emplace(record.position, std::move(result));
+    // The place first: a result that was taken and can't be kept would be lost.
+    outcome* const place = record.abandoned ? nullptr : &harvested_[record.position];
+    try {
+        outcome result = collect(record, word);
+        if (place != nullptr) *place = std::move(result);
+    } catch (...) {
+        harvested_.erase(record.position);
+        throw;
+    }
     free_record(record, word);
     // Its worker may have died between commit and wake, and what lies here next wakes nobody for
     // this one.
@@ -380,7 +387,11 @@ void pool_core::abandon(ticket task) noexcept {
             free_record(*record, word);
         } else {
             record->abandoned = true;
-            abandoned_.push_back(task.position);
+            try {
+                abandoned_.push_back(task.position);
+            } catch (const std::bad_alloc&) {
+                // Found when the ring comes round, or at the pool's end.
+            }
         }
     } else if (auto kept = harvested_.extract(task.position)) {
         dropped = std::move(kept.mapped());

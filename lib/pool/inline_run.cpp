@@ -87,7 +87,7 @@ ticket pool_core::run_inline(const call& what, const call_options& how) {
     std::size_t too_large = 0;
     const auto write = [&](std::byte* to) { what.write(what.encoder, to); };
     call_here(what.function, what.size, write, context, result, too_large);
-    const std::uint64_t ran = base::ticks() - began;
+    const std::uint64_t ran = base::ticks_since(began);
     if (how.label) {
         const lock held{mutex_};
         note_label(*how.label, result.failure() != nullptr || too_large != 0, ran);
@@ -147,7 +147,7 @@ void pool_core::help(ticket task) {
     call_here(
         function, size, [&](std::byte* to) { std::memcpy(to, from + prefix, size); }, context,
         result, too_large);
-    const std::uint64_t ran = base::ticks() - began;
+    const std::uint64_t ran = base::ticks_since(began);
     held.lock();
     record->runs_here = false;
     if (too_large != 0) result.failure_ = no_room_for(task.position, too_large);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdio>
 #include <new>
@@ -17,7 +18,6 @@
 #include "pool/core.hpp"
 #include "prefork/error.hpp"
 #include "process/crash_report.hpp"
-#include "process/memory_use.hpp"
 
 // The host's one thread: it sleeps until a worker dies, a deadline passes or somebody writes to
 // wake_fd_, and then asks settle.cpp and the roster what is to be done. Nothing happens here while
@@ -26,7 +26,8 @@
 namespace prefork::detail {
 namespace {
 
-constexpr std::chrono::milliseconds memory_interval{100};
+// While memory is short, or more is to be watched than fits.
+constexpr std::chrono::milliseconds short_sleep{10};
 
 }  // namespace
 
@@ -35,32 +36,47 @@ void pool_core::wake_monitor() noexcept {
     static_cast<void>(::write(wake_fd_.get(), &one, sizeof one));
 }
 
-pool_core::woken pool_core::sleep_until(base::time_point deadline) noexcept {
-    std::vector<pollfd> watched{{wake_fd_.get(), POLLIN, 0},
-                                {server_ ? server_->socket() : -1, POLLIN, 0},
-                                {server_ ? server_->pidfd() : -1, POLLIN, 0},
-                                {deaths_.get(), POLLIN, 0}};
+// Of a former fork server what it says, and its end; after that, the ends of its workers.
+pool_core::woken pool_core::sleep_until(lock& held, base::time_point deadline) noexcept {
+    std::array<pollfd, 64> watched{{{wake_fd_.get(), POLLIN, 0},
+                                    {server_ ? server_->socket() : -1, POLLIN, 0},
+                                    {server_ ? server_->pidfd() : -1, POLLIN, 0},
+                                    {deaths_.get(), POLLIN, 0}}};
+    std::size_t count = 4;
+    const auto watch = [&](int fd) {
+        if (count < watched.size()) {
+            watched[count++] = {fd, POLLIN, 0};
+        } else {
+            deadline = std::min(deadline, base::monotonic::now() + short_sleep);
+        }
+    };
     for (const auto& each : retired_) {
-        watched.push_back({each->socket(), POLLIN, 0});
-        watched.push_back({each->pidfd(), POLLIN, 0});
+        if (base::pidfd_ended(each->pidfd())) continue;
+        watch(each->socket());
+        watch(each->pidfd());
     }
+    for (const process::worker_entry& each : roster_.all()) {
+        if (each.orphaned && roster_.is_alive(each.seat)) watch(each.pidfd.get());
+    }
+    held.unlock();
     timespec bound{};
     if (deadline != base::never) {
         const auto left = std::max(deadline - base::monotonic::now(), base::nanoseconds(0)).count();
         bound = {static_cast<time_t>(left / 1'000'000'000),
                  static_cast<long>(left % 1'000'000'000)};
     }
-    const int ready = base::fail_point::refused("monitor.ppoll")
-                          ? -1
-                          : ::ppoll(watched.data(), watched.size(),
-                                    deadline == base::never ? nullptr : &bound, nullptr);
+    const int ready =
+        base::fail_point::refused("monitor.ppoll")
+            ? -1
+            : ::ppoll(watched.data(), count, deadline == base::never ? nullptr : &bound, nullptr);
+    held.lock();
     if (ready == 0) return woken::by_time;
     if (ready > 0 && watched[3].revents != 0) {
         epoll_event ended[16];
-        const int count = base::fail_point::refused("monitor.epoll_wait")
-                              ? -1
-                              : ::epoll_wait(deaths_.get(), ended, std::size(ended), 0);
-        for (int i = 0; i < count; ++i) told_dead_.push_back(ended[i].data.u32);
+        const int told = base::fail_point::refused("monitor.epoll_wait")
+                             ? -1
+                             : ::epoll_wait(deaths_.get(), ended, std::size(ended), 0);
+        for (int i = 0; i < told; ++i) told_dead_.push_back(ended[i].data.u32);
     }
     if (ready > 0 && watched[0].revents != 0) {
         std::uint64_t drained = 0;
@@ -105,48 +121,55 @@ bool pool_core::lines_are_there() noexcept {
 
 // ---- the thread
 
-void pool_core::run_monitor() {
+void pool_core::run_monitor() noexcept {
     base::fail_point::enter(base::fail_points::monitor);
     lock held{mutex_};
     while (!stopping_) {
-        // As long as there are lines, workers are not asked to wake us for them.
-        const bool again = pass_lines_on(held) || lines_are_there();
-        const base::time_point now = base::monotonic::now();
-        make_room_for_results();
-        look_at_tasks(now);
-        look_at_memory(now);
-        replace_server(now);
-        start_due_workers(now);
-        if (gate_) gate_->sample(now);
-        if (now >= trim_at_) {
-            if (in_ring_ == 0) arguments_->trim(most_kept_idle);
-            trim_at_ = base::never;
+        try {
+            look_at_everything(held);
+        } catch (const std::bad_alloc&) {
+            // What could not be done is still to be done: there may be memory in a moment.
+            static_cast<void>(sleep_until(held, base::monotonic::now() + short_sleep));
         }
-        for (process::worker_entry& each : roster_.all()) {
-            if (each.phase == process::phase::pinned &&
-                held_results_[each.seat].load(std::memory_order_acquire) == 0) {
-                vacate(each);
-            }
+    }
+}
+
+void pool_core::look_at_everything(lock& held) {
+    // As long as there are lines, workers are not asked to wake us for them.
+    const bool again = pass_lines_on(held) || lines_are_there();
+    const base::time_point now = base::monotonic::now();
+    make_room_for_results();
+    look_at_tasks(now);
+    look_at_memory(now);
+    replace_server(now);
+    start_due_workers(now);
+    if (gate_) gate_->sample(now);
+    if (now >= trim_at_) {
+        if (in_ring_ == 0) arguments_->trim(most_kept_idle);
+        trim_at_ = base::never;
+    }
+    for (process::worker_entry& each : roster_.all()) {
+        if (each.phase == process::phase::pinned &&
+            held_results_[each.seat].load(std::memory_order_acquire) == 0) {
+            vacate(each);
         }
-        const base::time_point next = again ? now : next_look(now);
-        planned_look_ = next;
-        held.unlock();
-        const woken why = sleep_until(next);
-        held.lock();
-        planned_look_ = {};  // it looks now, so there is no need to wake it
-        while (server_) {
-            auto message = server_->receive();
-            if (!message) break;
-            // The last lines of the dead come before the errors of their tasks.
-            if (message->what.kind == process::message_kind::reaped) pass_lines_on(held);
-            handle(std::move(*message));
-        }
-        look_at_retired();
-        look_at_deaths(base::monotonic::now());
-        if (why == woken::by_end_of_server && server_ && base::pidfd_ended(server_->pidfd()) &&
-            !stopping_) {
-            server_ended();
-        }
+    }
+    const base::time_point next = again ? now : next_look(now);
+    planned_look_ = next;
+    const woken why = sleep_until(held, next);
+    planned_look_ = {};  // it looks now, so there is no need to wake it
+    while (server_) {
+        auto message = server_->receive();
+        if (!message) break;
+        // The last lines of the dead come before the errors of their tasks.
+        if (message->what.kind == process::message_kind::reaped) pass_lines_on(held);
+        handle(std::move(*message));
+    }
+    look_at_retired();
+    look_at_deaths(base::monotonic::now());
+    if (why == woken::by_end_of_server && server_ && base::pidfd_ended(server_->pidfd()) &&
+        !stopping_) {
+        server_ended();
     }
 }
 
@@ -166,6 +189,7 @@ void pool_core::handle(process::received&& got) {
             roster_.started(what.seat);
             started_or_ended_.notify_all();
             if (!roster_.is_alive(what.seat)) return;
+            server_restarts_ = 0;
             // Of several that start at once, one is not to hide why another can't.
             if (monitor_.joinable() && !refreshing_) first_start_failure_.clear();
             broken_.clear();
@@ -185,15 +209,24 @@ void pool_core::handle(process::received&& got) {
     }
 }
 
+void pool_core::note_failed_start(const process::worker_entry& worker,
+                                  const process::death& how) noexcept {
+    try {
+        const auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
+        first_start_failure_ =
+            "worker " + std::to_string(worker.index) +
+            " ended before it had started: " + process::describe_end(how.code, how.status, crash);
+    } catch (const std::bad_alloc&) {
+        // It is a sentence, and can be spared.
+    }
+}
+
 void pool_core::worker_ended(unsigned seat, const process::death& how) {
     process::worker_entry& worker = roster_.at(seat);
     const bool was_running = worker.phase == process::phase::running;
     if (!was_running && !roster_.is_spare(worker) && first_start_failure_.empty() &&
         how.code != 0) {
-        const auto crash = process::read_crash(control_->crash_of(seat), worker.pid);
-        first_start_failure_ =
-            "worker " + std::to_string(worker.index) +
-            " ended before it had started: " + process::describe_end(how.code, how.status, crash);
+        note_failed_start(worker, how);
     }
     const process::journal& notes = control_->journal_of(seat);
     const auto running = notes.running.load(std::memory_order_acquire);
@@ -232,7 +265,7 @@ void pool_core::start_due_workers(base::time_point now) {
             if (first_start_failure_.empty()) {
                 first_start_failure_ = "on_worker_start took longer than worker_start_timeout";
             }
-            kill_worker(each);
+            kill_worker(each, killer::none);
         }
         // Asked for, and nothing heard for so long: the fork server was stopped. There is nothing
         // that it would take with it.
@@ -292,20 +325,21 @@ void pool_core::look_at_tasks(base::time_point now) {
 // clock too.) What runs is the business of look_at_worker().
 void pool_core::look_at_deadlines(base::time_point now) {
     constexpr std::chrono::milliseconds claim_time{1};
-    next_due_ = base::never;
+    base::time_point next = base::never;
     for (task_record& record : records_) {
         if (!record.in_use || record.quarantined || record.deadline == base::never) continue;
         ring::slot_word word = ring_->word(record.position);
         while (record.deadline <= now && word.state() == ring::state::ready) {
-            if (end_task(record, word, ring::state::timed_out, expired(record.label))) {
-                ++tallies_.expired;
+            if (end_task(record, word, ring::state::timed_out, late_in_queue(record))) {
+                count_late_in_queue(record);
                 word = ring_->word(record.position);
             }
         }
         if (word.is_terminal()) continue;
         // What was claimed a moment ago may begin all the same: looked at again.
-        next_due_ = std::min(next_due_, std::max(record.deadline, now + claim_time));
+        next = std::min(next, std::max(record.deadline, now + claim_time));
     }
+    next_due_ = next;
 }
 
 // A worker begins what it claimed within microseconds. One that has not after a second, and after
@@ -330,8 +364,7 @@ void pool_core::look_at_claims(base::time_point now) {
                 worker.unbegun_since = now;
             } else if (now - worker.unbegun_since >=
                        std::max<std::chrono::nanoseconds>(record.timeout, shortest_stop)) {
-                worker.killed_by = killer::timeout;
-                kill_worker(worker);
+                kill_worker(worker, killer::timeout);
             }
         }
     }
@@ -354,15 +387,12 @@ void pool_core::look_at_worker(process::worker_entry& worker, base::time_point n
     }
     base::time_point end = record.deadline;
     if (record.timeout.count() > 0) {
-        // The counters of two CPUs, or of the machine that a virtual one was moved from, may
-        // differ.
-        const std::uint64_t began = notes.started.load(std::memory_order_relaxed);
-        const std::uint64_t ticks = std::max(base::ticks(), began) - began;
-        const auto ran = std::chrono::nanoseconds(
-            static_cast<std::int64_t>(static_cast<double>(ticks) * scale_.ns_per_tick()));
-        // Believed as it is: whoever can prolong its own time has no need to lie.
-        const base::nanoseconds prolonged{notes.extended.load(std::memory_order_relaxed)};
-        end = std::min(end, base::deadline_after(now, record.timeout - ran + prolonged));
+        const auto ran = scale_.since(notes.started.load(std::memory_order_relaxed));
+        // Believed as it is: whoever can prolong its own time has no need to lie. But numbers of
+        // someone gone wild may not fit.
+        const std::chrono::duration<long double, std::nano> prolonged{std::clamp<std::int64_t>(
+            notes.extended.load(std::memory_order_relaxed), 0, std::int64_t{1} << 62)};
+        end = std::min(end, base::deadline_after(now, prolonged + record.timeout - ran));
     }
     if (now < end) {
         next_deadline_ = std::min(next_deadline_, end);
@@ -405,7 +435,12 @@ void pool_core::give_up_late(task_record& record, process::worker_entry& worker,
 void pool_core::look_at_trace(process::worker_entry& worker, base::time_point now) {
     constexpr std::chrono::microseconds poll_interval{100};
     if (!worker.trace) return;
-    auto answer = process::read_trace(control_->crash_of(worker.seat), worker.condemned_for);
+    std::optional<process::crash> answer;
+    try {
+        answer = process::read_trace(control_->crash_of(worker.seat), worker.condemned_for);
+    } catch (const std::bad_alloc&) {
+        // The trace can be spared, and the kill can't.
+    }
     if (!answer && now < worker.trace_until) {
         next_deadline_ = std::min(next_deadline_, now + poll_interval);
         return;
@@ -413,21 +448,6 @@ void pool_core::look_at_trace(process::worker_entry& worker, base::time_point no
     std::exchange(worker.trace, nullptr)->settle(std::move(answer));
     condemn(worker, worker.condemned_for, worker.condemned_by);
     next_deadline_ = std::min(next_deadline_, worker.kill_at);
-}
-
-void pool_core::look_at_memory(base::time_point now) {
-    if (options_.worker_memory_limit == 0 || now < next_memory_look_) return;
-    next_memory_look_ = now + memory_interval;
-    for (process::worker_entry& each : roster_.all()) {
-        if (each.phase != process::phase::running || !each.pidfd) continue;
-        const std::uint64_t now_has = process::family_memory(each.pid);
-        const std::uint64_t began_with =
-            control_->journal_of(each.seat).memory_at_start.load(std::memory_order_relaxed);
-        if (now_has <= began_with || now_has - began_with <= options_.worker_memory_limit) continue;
-        each.killed_by = killer::memory_limit;
-        each.grown_by = now_has - began_with;
-        kill_worker(each);
-    }
 }
 
 base::time_point pool_core::next_look(base::time_point now) {

@@ -270,6 +270,7 @@ int pool_core::run_worker(process::worker_start start) {
             start, std::string("mmap or mprotect of the shared memory: ") + std::strerror(error));
         return 1;
     }
+    control_->journal_of(start.seat).pid.store(::getpid(), std::memory_order_release);
     process::watch_crashes(control_->crash_of(start.seat),
                            control_->journal_of(start.seat).running);
     if (start.index == options_.workers) {
@@ -290,6 +291,7 @@ int pool_core::run_worker(process::worker_start start) {
     how.event_fd = event_fd_.get();
     how.wake_fd = wake_fd_.get();
     how.room_wait = options_.when_full == overflow::wait ? longest_wait_for_room : longest_sleep;
+    how.has_memory_limit = options_.worker_memory_limit != 0;
     how.name = options_.name + "/" + std::to_string(start.index);
     // All CPUs but one may have a worker that looks for work; with more, the kernel would put a
     // spinner before whoever has the work.
@@ -343,7 +345,7 @@ void pool_core::start_workers() {
     start_due_workers(began);
     while (roster_.running() < options_.workers) {
         const bool again = pass_lines_on(held) || lines_are_there();
-        static_cast<void>(sleep_until(again ? began : deadline));
+        static_cast<void>(sleep_until(held, again ? began : deadline));
         while (auto message = server_->receive()) handle(std::move(*message));
         const bool ended = roster_.next_due() != base::never;
         if (ended || !first_start_failure_.empty() || base::pidfd_ended(server_->pidfd())) {

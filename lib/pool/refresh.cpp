@@ -38,7 +38,11 @@ void pool_core::refresh() {
     const std::string why = start_second_set(held);
     refreshing_ = false;
     if (!why.empty()) {
-        dismiss(server_.get(), true);
+        // Of the second set, also those whose server is gone already.
+        dismiss(server_.get());
+        for (const auto& each : retired_) {
+            if (each.get() != former) dismiss(each.get());
+        }
         const auto at = std::find_if(retired_.begin(), retired_.end(),
                                      [&](const auto& each) { return each.get() == former; });
         // The former may have been killed meanwhile; then the monitor makes another.
@@ -48,7 +52,7 @@ void pool_core::refresh() {
         throw worker_start_failed("pool '" + options_.name + "': refresh: " + why);
     }
     base::fail_point::pass("refresh.second_set_started");
-    dismiss(former, false);
+    dismiss(former);
     base::fail_point::pass("refresh.dismissed");
     wait_for_last_claims(held, former);
     // Every worker that may claim from now on is of the new image.
@@ -101,18 +105,14 @@ std::string pool_core::start_second_set(lock& held) {
     return {};
 }
 
-// The workers of `server` leave, after what they run; at once when they are not needed.
-void pool_core::dismiss(const process::fork_server* server, bool at_once) {
+// The workers of `server` leave, after what they run.
+void pool_core::dismiss(const process::fork_server* server) {
     for (process::worker_entry& each : roster_.all()) {
         if (!roster_.is_alive(each.seat) || each.server != server || each.superseded) continue;
         roster_.supersede(each.seat);
         control_->journal_of(each.seat).turn.store(process::turn_to_leave,
                                                    std::memory_order_release);
         ring_->beds().wake_seat(each.seat);
-        if (at_once && each.pidfd) {
-            each.killed_by = killer::pool;
-            kill_worker(each);
-        }
     }
 }
 
@@ -128,8 +128,7 @@ void pool_core::wait_for_last_claims(lock&, const process::fork_server* server) 
                notes.running.load(std::memory_order_acquire) == 0 &&
                !base::pidfd_ended(each.pidfd.get())) {
             if (base::monotonic::now() >= end) {  // stopped by a stranger, perhaps
-                each.killed_by = killer::pool;
-                kill_worker(each);
+                kill_worker(each, killer::pool);
                 break;
             }
             std::this_thread::yield();

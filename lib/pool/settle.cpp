@@ -1,7 +1,9 @@
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "base/fail_point.hpp"
@@ -100,6 +102,19 @@ std::size_t pool_core::kill_running() {
     return count;
 }
 
+// Its deadline passed while it waited: for its first run, or, when that was lost, for another.
+std::exception_ptr pool_core::late_in_queue(const task_record& record) const {
+    if (record.lost_runs == 0) return expired(record.label);
+    return std::make_exception_ptr(task_timeout(
+        "task " + std::to_string(record.position) + of_pool() + labelled(record.label) +
+        " was not run again before its deadline: its worker was lost in attempt " +
+        std::to_string(record.lost_runs)));
+}
+
+void pool_core::count_late_in_queue(const task_record& record) noexcept {
+    ++(record.lost_runs == 0 ? tallies_.expired : tallies_.timeouts);
+}
+
 // ---- one worker
 
 void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, killer by) {
@@ -126,6 +141,10 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
         worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
         return;
     }
+    if (!worker.pidfd) {  // the fork server's word of it is still to come
+        worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
+        return;
+    }
     // Once the journal says `lost`, the worker can't go on to another task, so the kill hits this
     // one.
     // model: condemn.mark
@@ -135,10 +154,9 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
         return;
     }
     base::fail_point::pass("settle.before_kill");
-    worker.killed_by = worker.condemned_by;
     worker.kill_at = base::never;
     // model: condemn.kill
-    kill_worker(worker);
+    kill_worker(worker, worker.condemned_by);
 }
 
 void pool_core::settle_death(process::worker_entry& worker, const process::death& how) {
@@ -153,16 +171,30 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
             if (!run_elsewhere(record, word, worker)) lost = &record;
         } else if (word.state() == ring::state::done) {
             // model: settle.harvest
-            harvest(record, word);  // counts what it holds of the dead worker's part
+            harvest_of_dead(record, word);
         }
     }
     ring_->recover(owner, oldest_unclaimed());
     signal_event();  // it may have died before it told
     end_quarantine();
     // During construction the first failure is the answer: nobody starts again.
-    if (monitor_.joinable()) start_due_workers(base::monotonic::now());
+    try {
+        if (monitor_.joinable()) start_due_workers(base::monotonic::now());
+    } catch (const std::bad_alloc&) {
+        // The monitor's next look starts them.
+    }
     // Last, because reading symbols takes milliseconds.
     if (lost != nullptr) lose(*lost, worker, how);
+}
+
+// Its result counts from here on for what it holds of the dead worker's part. Where there is no
+// memory for that, the part goes all the same.
+void pool_core::harvest_of_dead(task_record& record, ring::slot_word word) noexcept {
+    try {
+        harvest(record, word);
+    } catch (const std::bad_alloc&) {
+        record.failure = lost_without_words_;
+    }
 }
 
 // A task that had not begun runs elsewhere, silently, exactly once; one that had, if the caller
@@ -181,8 +213,9 @@ bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
             std::memcpy(ring_->at(record.position).payload.data(), record.kept->data(),
                         record.size);
         }
-        fill_slot(record, ring_->at(record.position));
     }
+    // Always: one that was about to say that the task's time had come has written there too.
+    fill_slot(record, ring_->at(record.position));
     while (word.state() == ring::state::claimed && !ring_->put_back(word, word.attempt() + 1)) {
         word = ring_->word(record.position);
     }
@@ -190,7 +223,22 @@ bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
 }
 
 void pool_core::lose(task_record& record, const process::worker_entry& worker,
-                     const process::death& how) {
+                     const process::death& how) noexcept {
+    std::exception_ptr failure = lost_without_words_;
+    try {
+        failure = describe_loss(record, worker, how);
+    } catch (const std::bad_alloc&) {
+        // Without the words, then.
+    }
+    ring::slot_word word = ring_->word(record.position);
+    while (word.state() == ring::state::claimed &&
+           !end_task(record, word, ring::state::lost, failure)) {
+    }
+}
+
+std::exception_ptr pool_core::describe_loss(const task_record& record,
+                                            const process::worker_entry& worker,
+                                            const process::death& how) {
     const auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
     loss details;
     details.signal = how.code == CLD_EXITED ? 0 : how.status;
@@ -201,7 +249,7 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     details.log_tail = log_->tail(worker.seat);
     const std::string runs = std::to_string(record.lost_runs);
     std::string end = process::describe_end(how.code, how.status, crash);
-    if (worker.grown_by != 0) {
+    if (details.killed_by == killer::memory_limit) {
         end += ", for it had grown by " + std::to_string(worker.grown_by) +
                " bytes, beyond the worker_memory_limit of " +
                std::to_string(options_.worker_memory_limit);
@@ -210,17 +258,15 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
                              " lost: " + end + " (task " + std::to_string(record.position) +
                              labelled(record.label) + ", attempt " + runs + " of " + runs + ")";
     if (record.label) details.label = *record.label;
-    const auto failure = details.killed_by == killer::memory_limit
-                             ? std::make_exception_ptr(memory_exceeded(what, details))
-                             : std::make_exception_ptr(worker_lost(what, details));
-    ring::slot_word word = ring_->word(record.position);
-    while (word.state() == ring::state::claimed &&
-           !end_task(record, word, ring::state::lost, failure)) {
-    }
+    return details.killed_by == killer::memory_limit
+               ? std::make_exception_ptr(memory_exceeded(what, details))
+               : std::make_exception_ptr(worker_lost(what, details));
 }
 
 killer pool_core::who_killed(const process::worker_entry& worker, const process::death& how) {
-    if (worker.killed_by != killer::none) return worker.killed_by;
+    // Our kill may have come too late: it crashed, or left, by itself.
+    const bool may_be_ours = how.code == 0 || (how.code == CLD_KILLED && how.status == SIGKILL);
+    if (worker.killed_by != killer::none && may_be_ours) return worker.killed_by;
     if (how.code == CLD_EXITED || how.status != SIGKILL) return killer::none;
     return oom_kills_.take() ? killer::oom_killer : killer::stranger;
 }
@@ -228,10 +274,8 @@ killer pool_core::who_killed(const process::worker_entry& worker, const process:
 std::uint64_t pool_core::oldest_unclaimed() {
     std::uint64_t oldest = next_position_;
     for (const task_record& record : records_) {
-        if (record.in_use && record.position < oldest &&
-            ring_->word(record.position).state() == ring::state::ready) {
-            oldest = record.position;
-        }
+        if (!record.in_use || ring_->word(record.position).state() != ring::state::ready) continue;
+        oldest = std::min(oldest, ring_->in_last_lap(record.position, next_position_));
     }
     return oldest;
 }

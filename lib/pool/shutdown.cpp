@@ -53,8 +53,7 @@ bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_
     control_->flags().closing.store(1, std::memory_order_seq_cst);
     for (const process::worker_entry& each : roster_.all()) ring_->beds().wake_seat(each.seat);
     held.unlock();
-    wake_monitor();
-    monitor_.join();
+    end_monitor();
     wait_for_exits(base::deadline_after(std::max(deadline, base::monotonic::now()), exit_time));
     held.lock();
     base::fail_point::pass("shutdown.waited");
@@ -66,6 +65,12 @@ bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_
     }
     pass_lines_on(held);
     return all_ended && all_left;
+}
+
+// `stopping_` is set.
+void pool_core::end_monitor() noexcept {
+    wake_monitor();
+    monitor_.join();
 }
 
 void pool_core::end_all_tasks() {
@@ -98,9 +103,7 @@ void pool_core::wait_for_exits(base::time_point deadline) {
         if (!any || (now >= deadline && !in_grace)) return;
         const bool more = pass_lines_on(held) || lines_are_there();
         next = std::min(std::max(next, now + std::chrono::milliseconds(1)), now + longest_sleep);
-        held.unlock();
-        static_cast<void>(sleep_until(more ? now : next));
-        held.lock();
+        static_cast<void>(sleep_until(held, more ? now : next));
         while (auto message = server_->receive()) handle(std::move(*message));
         look_at_retired();
     }
@@ -123,6 +126,13 @@ void pool_core::close(pool_core* core) noexcept {
     while (const unsigned others = core->inside_.load()) {
         held.unlock();
         core->inside_.wait(others);
+        held.lock();
+    }
+    // What end_by() did not come to: a thread that nobody joins would end the process.
+    if (core->monitor_.joinable()) {
+        core->stopping_ = true;
+        held.unlock();
+        core->end_monitor();
         held.lock();
     }
     for (kept_broadcast& each : core->broadcasts_) each.attachments.clear();

@@ -24,9 +24,10 @@ namespace prefork::process {
 /// and believes it no further than this worker's own tasks.
 struct alignas(128) journal {
     /// The claimed slot word of the task whose user code has begun; 0 when none is running. The
-    /// host may change it to `condemned` by compare-and-swap, and kills only after that: the
-    /// worker, when its commit fails, changes it to 0 in the same way before it goes on. So a
-    /// worker is never killed for a task that it has left behind.
+    /// host may change it to `lost` by compare-and-swap, and kills only after that: the
+    /// worker, when its commit fails, changes it to 0 in the same way before it goes on, and after
+    /// every task where there is a memory limit. So a worker is never killed for a task that it
+    /// has left behind.
     std::atomic<std::uint64_t> running;
     /// When it began, in ticks.
     std::atomic<std::uint64_t> started;
@@ -45,7 +46,8 @@ struct alignas(128) journal {
     std::atomic<std::int64_t> extended;
     /// Counts requests to stop: the futex of the worker's stop_watch.
     std::atomic<std::uint32_t> stops;
-    std::uint32_t unused;
+    /// Its process, noted before its hooks run.
+    std::atomic<std::int32_t> pid;
 
     stats::counter counts;
 };

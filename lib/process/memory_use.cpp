@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <sstream>
 #include <string>
 
@@ -12,13 +13,39 @@
 namespace prefork::process {
 namespace {
 
-std::uint64_t family_memory(pid_t pid, int generations) {
+// "pid (name) state …", where the name may hold anything; the 22nd is the start, in ticks since
+// boot.
+std::int64_t start_of(pid_t pid) {
+    const std::string stat = base::read_small_file("/proc/" + std::to_string(pid) + "/stat");
+    const auto name_end = stat.rfind(')');
+    if (name_end == std::string::npos) return 0;
+    std::istringstream fields{stat.substr(name_end + 1)};
+    std::string skipped;
+    for (int field = 3; field < 22; ++field) fields >> skipped;
+    std::int64_t ticks = 0;
+    fields >> ticks;
+    return ticks;
+}
+
+std::int64_t ticks_since_boot(base::nanoseconds before_now) {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    const base::nanoseconds since_boot =
+        std::chrono::seconds(now.tv_sec) + base::nanoseconds(now.tv_nsec) - before_now;
+    return since_boot.count() / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
+}
+
+std::uint64_t family_memory(pid_t pid, int generations, std::int64_t since) {
     std::uint64_t sum = private_memory(pid);
     if (generations == 0) return sum;
     const std::string self = std::to_string(pid);
     std::istringstream children{
         base::read_small_file("/proc/" + self + "/task/" + self + "/children")};
-    for (pid_t child = 0; children >> child;) sum += family_memory(child, generations - 1);
+    for (pid_t child = 0; children >> child;) {
+        if (since == 0 || start_of(child) >= since) {
+            sum += family_memory(child, generations - 1, since);
+        }
+    }
     return sum;
 }
 
@@ -33,6 +60,10 @@ std::uint64_t private_memory(pid_t pid) {
            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-std::uint64_t family_memory(pid_t pid) { return family_memory(pid, 8); }
+std::uint64_t family_memory(pid_t pid) { return family_memory(pid, 8, 0); }
+
+std::uint64_t family_memory(pid_t pid, base::nanoseconds younger_than) {
+    return family_memory(pid, 8, std::max<std::int64_t>(ticks_since_boot(younger_than), 1));
+}
 
 }  // namespace prefork::process

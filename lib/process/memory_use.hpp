@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "base/clock.hpp"
+
 namespace prefork::process {
 
 /// Bytes of memory that only this process has: resident minus shared, of /proc/PID/statm. Pages
@@ -15,5 +17,8 @@ namespace prefork::process {
 /// generations deep; children of other threads than the main one are not seen (their own
 /// RLIMIT_DATA bounds each).
 [[nodiscard]] std::uint64_t family_memory(pid_t pid);
+/// Of its children only with those that were forked within this time: what a task forked that began
+/// so long ago. The kernel tells starts to 10 ms, and who is in doubt counts.
+[[nodiscard]] std::uint64_t family_memory(pid_t pid, base::nanoseconds younger_than);
 
 }  // namespace prefork::process

@@ -34,7 +34,7 @@ std::optional<unsigned> roster::promote(unsigned index, base::time_point now) {
     for (worker_entry& each : entries_) {
         // With a pidfd: it has been forked, so it can be killed if it doesn't start in time.
         if (each.phase != phase::starting || !is_spare(each) || !each.pidfd) continue;
-        if (each.superseded) continue;
+        if (each.superseded || each.orphaned) continue;
         each.index = index;
         each.since = now;
         next_start_[index].wanted = false;

@@ -37,6 +37,7 @@ struct worker_entry {
     unsigned index = 0;
     const fork_server* server = nullptr;  ///< whose child it is
     bool superseded = false;              ///< another one has its place: it leaves for good
+    bool orphaned = false;                ///< its fork server is gone, and it is about to follow
     process::phase phase = phase::free;
     pid_t pid = 0;
     base::unique_fd pidfd;

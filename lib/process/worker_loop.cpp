@@ -168,7 +168,7 @@ std::optional<ring::claimed_task> worker_loop::next_task() {
                                                  scale_.ns_per_tick());
     }
     const std::uint64_t began = base::ticks();
-    while (!task && base::ticks() - began < spin_ticks_ && !is_called_away()) {
+    while (!task && base::ticks_since(began) < spin_ticks_ && !is_called_away()) {
         task = claimer_.poll(64);
     }
     return task;
@@ -296,12 +296,20 @@ bool worker_loop::commit(const ring::claimed_task& task) noexcept {
 void worker_loop::expire(const ring::claimed_task& task, slot_sink& sink) {
     sink.describe(ring::payload_kind::expired, 0);
     base::fail_point::pass("worker.expired");
-    const std::uint64_t waited = base::ticks() - ring_->at(task.position).submitted;
+    const std::uint64_t waited = base::ticks_since(ring_->at(task.position).submitted);
     journal_->counts.note(waited, 0, true);
     if (commit(task)) return;
     journal_->counts.take_back(waited, 0, true);
-    // Release: as in finish(). The journal never named it, so no SIGKILL is on the way.
+    // The journal never named it, so no SIGKILL is on the way.
+    leave_task(task);
+}
+
+// Somebody else has settled it. Release: our last write to the slot comes before the host's next.
+void worker_loop::leave_task(const ring::claimed_task& task) noexcept {
+    base::fail_point::pass("worker.before_left");
+    // model: run.left
     journal_->left.store(task.word.bits(), std::memory_order_release);
+    base::fail_point::pass("worker.left");
 }
 
 void worker_loop::run_task(const ring::claimed_task& task) {
@@ -394,35 +402,34 @@ void worker_loop::describe_exception(slot_sink& sink) {
 
 void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
                          std::uint64_t submitted, bool failed) {
-    const std::uint64_t ran = base::ticks() - started;
+    const std::uint64_t ran = base::ticks_since(started);
     // For the label's statistics.
     if (!label_.empty()) ring_->at(task.position).due = static_cast<std::int64_t>(ran);
     // Before the commit: once the caller has its answer, stats() counts it.
     const std::uint64_t waited = started > submitted ? started - submitted : 0;
     journal_->counts.note(waited, ran, failed);
     base::fail_point::pass("worker.before_commit");
-    if (commit(task)) {
+    const bool committed = commit(task);
+    if (committed && !options_.has_memory_limit) {
         // Relaxed: only the host's wish to kill a late worker looks at it, and it checks the task's
         // word first.
         // model: run.end
         journal_->running.store(0, std::memory_order_relaxed);
         return;
     }
-    // Somebody else has settled the task, and counted it.
-    journal_->counts.take_back(waited, ran, failed);
-    // If the host has condemned us for it, its SIGKILL is on
-    // the way; else say that we have left the task, and go on.
-    sink.withdraw();
+    if (!committed) {
+        // Somebody else has settled the task, and counted it.
+        journal_->counts.take_back(waited, ran, failed);
+        sink.withdraw();
+    }
+    // If the host has condemned us for it, its SIGKILL is on the way; else say that we have left
+    // the task, and go on.
     std::uint64_t mine = task.word.bits();
     // model: run.refused
     while (!journal_->running.compare_exchange_strong(mine, 0, std::memory_order_acq_rel)) {
         ::pause();
     }
-    // Release: our last write to the slot comes before the host's next.
-    base::fail_point::pass("worker.before_left");
-    // model: run.left
-    journal_->left.store(task.word.bits(), std::memory_order_release);
-    base::fail_point::pass("worker.left");
+    if (!committed) leave_task(task);
 }
 
 }  // namespace prefork::process

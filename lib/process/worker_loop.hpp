@@ -36,6 +36,8 @@ struct worker_loop_options {
     int wake_fd = -1;
     /// How long a result waits for room in the budget.
     base::nanoseconds room_wait{0};
+    /// The host may end a worker for what its task holds, before the task has ended.
+    bool has_memory_limit = false;
     std::string name;  ///< as ps shows it while no labelled task runs
 };
 
@@ -77,6 +79,7 @@ class worker_loop {
     void call_task(const ring::claimed_task& task, ring::slot& slot,
                    std::span<const std::byte> payload, slot_sink& sink);
     void expire(const ring::claimed_task& task, slot_sink& sink);
+    void leave_task(const ring::claimed_task& task) noexcept;
     bool commit(const ring::claimed_task& task) noexcept;
     void set_label(std::string_view label) noexcept;
     void describe_exception(slot_sink& sink);

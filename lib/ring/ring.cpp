@@ -66,10 +66,10 @@ attention ring::publish(std::uint64_t position, priority as) {
 
 bool ring::put_back(slot_word from, std::uint64_t attempt) {
     std::uint64_t seen = from.bits();
+    // Of low priority no more: its entry in that queue may be another's by now.
     const slot_word next = slot_word::ready(from.seq(), attempt)
                                .with_waited(from.waited())
-                               .with_watched(from.watched())
-                               .with_low(from.is_low());
+                               .with_watched(from.watched());
     // model: put_back.word
     if (!at(from.seq())
              .word.compare_exchange_strong(seen, next.bits(), std::memory_order_seq_cst,
@@ -87,8 +87,8 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
     }
     // No entry free: the workers come past it again on the way from head. Slower, never lost.
     const std::uint64_t tail = shared_->tail.load(std::memory_order_relaxed);
-    lower_head(*shared_, tail - static_cast<std::uint64_t>(distance(from.seq(), tail)));
-    if (from.is_low()) rewind(shared_->low);
+    lower_head(*shared_,
+               in_last_lap(tail - static_cast<std::uint64_t>(distance(from.seq(), tail)), tail));
     beds_.wake(1);
     return true;
 }
@@ -97,6 +97,12 @@ void ring::recall(std::uint64_t position, slot_word seen) {
     lower_head(*shared_, position);
     if (seen.is_low()) rewind(shared_->low);
     beds_.wake_all();
+}
+
+std::uint64_t ring::in_last_lap(std::uint64_t position, std::uint64_t tail) const noexcept {
+    if (distance(position, tail) <= static_cast<std::int64_t>(capacity())) return position;
+    const std::uint64_t first = tail - capacity();
+    return first + ((position - first) & mask_);
 }
 
 // Every entry is looked at again; those of tasks that are no longer ready lead nowhere.

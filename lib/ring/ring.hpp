@@ -75,6 +75,12 @@ class ring {
     /// setting `waited`. On failure `from` is what the word holds now.
     [[nodiscard]] bool change(std::uint64_t position, slot_word& from, slot_word to) noexcept;
 
+    /// A position that leads to the same slot, at most the ring's length before `tail`: what ran
+    /// while the ring went round may be older than that, and workers would have to walk all the
+    /// way.
+    [[nodiscard]] std::uint64_t in_last_lap(std::uint64_t position,
+                                            std::uint64_t tail) const noexcept;
+
     /// The slot may be published into again.
     void free(std::uint64_t position) noexcept;
 

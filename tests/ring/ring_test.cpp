@@ -262,7 +262,7 @@ TEST_CASE("a task of low priority that is put back is still claimed, and first")
     const auto again = worker.try_claim();
     REQUIRE(again);
     CHECK(again->position == 0);
-    CHECK(again->word.is_low());
+    CHECK_FALSE(again->word.is_low());  // of no queue any more, so that it can be found from head
     CHECK(worker.try_claim()->position == 1);
 }
 
