@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "prefork/shared_array.hpp"
+#include "storm/books.hpp"
+
+// The storm's tasks. Each notes its start, does its deed, notes its end, and gives the value of its
+// id.
+
+namespace storm {
+
+/// Before the pool is made: where tasks note what they do.
+void set_books(books& to) noexcept;
+
+inline constexpr std::uint64_t worker_memory_limit = std::uint64_t{40} << 20;
+
+std::uint64_t run(const submission& task);
+/// text_of(id) arrives, and the same goes back, reversed; "?" when something else arrived.
+std::string run_text(const submission& task, const std::string& text);
+prefork::shared_array<std::uint64_t> run_array(const submission& task,
+                                               const prefork::shared_array<std::uint64_t>& words);
+
+}  // namespace storm
