@@ -37,8 +37,8 @@ namespace prefork::base {
     return static_cast<std::uint64_t>(now_ns());
 }
 
-/// Ticks from `then` to now; 0 when another CPU's counter, or a foreign word, says that it is yet to
-/// come: counters of several CPUs differ by some.
+/// Ticks from `then` to now; 0 when another CPU's counter, or a foreign word, says that it is yet
+/// to come: counters of several CPUs differ by some.
 [[nodiscard]] inline std::uint64_t ticks_since(std::uint64_t then) noexcept {
     const std::uint64_t now = ticks();
     return now > then ? now - then : 0;
