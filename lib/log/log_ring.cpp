@@ -26,6 +26,7 @@ log_writer::log_writer(log_ring& ring, int wake_fd) noexcept
 bool log_writer::is_here() const noexcept { return ::getpid() == owner_; }
 
 void log_writer::put(std::uint64_t at, const void* bytes, std::size_t size) noexcept {
+    if (size == 0) return;  // memcpy() may not be given nullptr, and an empty label is that
     const std::size_t begin = at % log_ring::capacity;
     const std::size_t before_end = std::min(size, log_ring::capacity - begin);
     std::memcpy(ring_->bytes.data() + begin, bytes, before_end);
