@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <sstream>
 #include <string>
 
@@ -53,6 +54,10 @@ void as_pid_one(Body body) {
     expect(failed.empty(), failed);
 }
 
+/// A sanitizer ends the process by itself where it finds no /proc, and so tells another end of a
+/// worker than the crash was.
+bool needs_proc_itself() { return std::getenv("PREFORK_SANITIZED") != nullptr; }
+
 }  // namespace
 
 TEST_CASE("a read-only root file system is all the same to a pool") {
@@ -87,6 +92,7 @@ TEST_CASE("a pool doesn't use /dev/shm: of 64 KiB, or none, it takes 8 MiB of ar
 }
 
 TEST_CASE("without /proc a pool works, and refuses what it needs /proc for") {
+    if (needs_proc_itself()) return;
     CHECK(in_surroundings([] {
               no_proc();
               use_a_pool();
@@ -100,6 +106,7 @@ TEST_CASE("without /proc a pool works, and refuses what it needs /proc for") {
 }
 
 TEST_CASE("in an empty root directory a pool works") {
+    if (needs_proc_itself()) return;
     CHECK(in_surroundings([] {
               own_mounts();
               hide("/mnt");

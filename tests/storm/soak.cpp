@@ -87,9 +87,10 @@ std::string processes_left(const std::string& name) {
     for (std::filesystem::directory_iterator at{"/proc", error}, end; !error && at != end;
          at.increment(error)) {
         const std::string status = pf::base::read_small_file(at->path() / "status");
-        if (!status.starts_with("Name:\t" + name + "/")) continue;
+        if (!status.starts_with(std::string("Name:\t").append(name).append("/"))) continue;
         if (status.find("\nState:\tZ") != std::string::npos) continue;
-        found += " " + at->path().filename().string();
+        found += ' ';
+        found += at->path().filename().string();
     }
     return found;
 }
@@ -187,7 +188,8 @@ int weather(const options& how) {
     storm::books books;
     storm::set_books(books);
     storm::shared_counts& counts = books.counts();
-    const std::string name = "s" + std::to_string(::getpid());  // another storm has another
+    const std::string name =
+        std::string("s") + std::to_string(::getpid());  // another storm has another
     const std::size_t descriptors_before = open_descriptors();
     const pid_t attacker = storm::fork_attacker(counts, name, how.seed);
     pf::set_log_handler([](const pf::log_record&) {});
@@ -222,16 +224,16 @@ int weather(const options& how) {
     if (!pool->shutdown(30s)) leaks += " tasks or workers that did not end;";
     pool.reset();
     if (!pf::test::until([&] { return processes_left(name).empty(); })) {
-        leaks += " processes" + processes_left(name) + ";";
+        leaks += std::string(" processes") + processes_left(name) + ";";
     }
     const std::size_t descriptors = open_descriptors();
     if (descriptors != descriptors_before) {
-        leaks += " descriptors: " + std::to_string(descriptors_before) + " before, " +
+        leaks += std::string(" descriptors: ") + std::to_string(descriptors_before) + " before, " +
                  std::to_string(descriptors) + " after;";
     }
     if (memory > memory_when_warm + most_growth) {
-        leaks += " memory: " + std::to_string(memory_when_warm / mebibyte) + " MiB when warm, " +
-                 std::to_string(memory / mebibyte) + " at the end;";
+        leaks += std::string(" memory: ") + std::to_string(memory_when_warm / mebibyte) +
+                 " MiB when warm, " + std::to_string(memory / mebibyte) + " at the end;";
     }
     const std::uint64_t late = books.late_faults();
     board.sum_up(how, retried, late, leaks, descriptors, memory);
