@@ -217,7 +217,7 @@ inline void watched(promise& all) {
     pool on{all.options()};
     std::vector<future<int>> several;
     for (int i = 0; i < 3; ++i)
-        several.push_back(on.submit([](int x) { return std::this_thread::sleep_for(1ms), x; }, i));
+        several.push_back(on.submit([](int x) { return std::this_thread::sleep_for(20ms), x; }, i));
     if (!when_any_for(several, forever)) all.say("when_any hears of none");
     for (int i = 0; i < 3; ++i) all.expect(several[static_cast<std::size_t>(i)], i);
     int called = 0;
