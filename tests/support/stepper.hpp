@@ -38,6 +38,7 @@ inline void require_stepping() {
     ::waitpid(child, nullptr, 0);
     if (!refused) return;
     std::puts("ptrace is refused here");
+    std::fflush(stdout);  // _exit() would not
     ::_exit(77);
 }
 
