@@ -281,7 +281,9 @@ void walk::check_pool(pf::pool& pool, std::size_t descriptors) {
     CHECK(pf::test::until([&] { return pf::test::children_of(server).size() == processes; }, 20s));
     // 1: of the spare, which may not have been there when they were counted.
     CHECK(pf::test::until([&] { return open_descriptors() <= descriptors + 1; }, 20s));
-    CHECK(pool.healthy());
+    // Once the host has heard that the last replacement has started, which may have run a task
+    // before.
+    CHECK(pf::test::until([&] { return pool.healthy(); }, 20s));
 }
 
 void walk::operator()() {
