@@ -20,7 +20,7 @@ int hang() {
 }
 
 int main() {
-    pf::pool pool{{.workers = 1, .grace = 50ms}};
+    pf::pool pool{{.workers = 1, .grace = 500ms}};
     const int worker = pool.stats().workers[0].pid;
     try {
         pool.with({.timeout = 20ms, .label = "search"}).submit(search).get();
