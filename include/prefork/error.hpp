@@ -1,10 +1,11 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "prefork/export.hpp"
 
@@ -48,7 +49,7 @@ enum class killer : std::uint8_t {
     stranger,      ///< a SIGKILL from somebody else
 };
 
-/// What is known of a worker's end.
+/// What is known of a task that was ended together with its worker.
 struct loss {
     int signal = 0;         ///< 0 when it exited
     int exit_status = 0;    ///< when it exited
@@ -57,23 +58,81 @@ struct loss {
     std::string stack_trace;  ///< a line a frame, innermost first; empty when there was no chance
     std::string log_tail;     ///< its last 20 lines of log(), "[info] text", newest last
     std::string label;
+    std::chrono::nanoseconds run_time{0};  ///< of the last attempt
+    std::uint64_t memory = 0;              ///< private bytes at the end; 0 when nobody could tell
+    std::uint64_t peak_memory = 0;  ///< resident at most, what it shared included; 0 as above
+};
+
+namespace detail {
+
+/// What an error below knows, and what it finds out when it is asked. Not for users.
+class PREFORK_EXPORT evidence {
+  public:
+    explicit evidence(loss known) : known_(std::move(known)) {}
+    virtual ~evidence();
+    evidence(const evidence&) = delete;
+    evidence& operator=(const evidence&) = delete;
+
+    /// All but the stack trace.
+    [[nodiscard]] const loss& known() const noexcept { return known_; }
+    /// nullptr: nothing that the error's own text doesn't say.
+    [[nodiscard]] virtual const char* what() const noexcept = 0;
+    [[nodiscard]] virtual const std::string& stack_trace() const = 0;
+    virtual void save(const std::string& path) const = 0;
+
+  private:
+    loss known_;
+};
+
+}  // namespace detail
+
+/// The task did not end by itself. The base of worker_lost and task_timeout.
+///
+/// Until its last copy is gone it keeps the task's arguments, for save(): small ones a copy,
+/// others, with the arrays that they name, where they lie, which counts against the memory budget.
+/// All errors of a pool keep an eighth of it at most.
+class PREFORK_EXPORT task_lost : public error {
+  public:
+    ~task_lost() override;
+    /// Cost: the first call of this or of stack_trace() reads symbols and debug information, which
+    /// takes milliseconds. Threads: any.
+    [[nodiscard]] const char* what() const noexcept override;
+    [[nodiscard]] unsigned attempts() const noexcept { return known().attempts; }
+    [[nodiscard]] killer killed_by() const noexcept { return known().killed_by; }
+    /// A line a frame, innermost first: "parse(int) +0x1f at parse.cpp:14 (program +0x11d9)"; empty
+    /// when the worker had no chance to tell. After a timeout: where it was when its time was over.
+    [[nodiscard]] const std::string& stack_trace() const;
+    [[nodiscard]] const std::string& log_tail() const noexcept { return known().log_tail; }
+    [[nodiscard]] const std::string& label() const noexcept { return known().label; }
+    [[nodiscard]] std::chrono::nanoseconds run_time() const noexcept { return known().run_time; }
+    [[nodiscard]] std::uint64_t memory() const noexcept { return known().memory; }
+    [[nodiscard]] std::uint64_t peak_memory() const noexcept { return known().peak_memory; }
+#ifdef __cpp_exceptions
+    /// Writes the task to a file of mode 0600: the same build of the program, started with
+    /// PREFORK_REPLAY=path in its environment, runs it again (docs/crash.md). An array that it was
+    /// given is saved as it is now. \throws std::system_error naming path and cause;
+    /// payload_too_large when the arguments weren't kept; error when the program has no build id
+    void save(const std::string& path) const;
+#endif
+    /// All of it at once.
+    [[nodiscard]] loss details() const;
+
+  protected:
+    task_lost(const std::string& what, std::shared_ptr<const detail::evidence> of);
+    [[nodiscard]] const loss& known() const noexcept;
+
+  private:
+    std::shared_ptr<const detail::evidence> evidence_;
 };
 
 /// The worker died while it ran the task, and no further attempt was allowed.
-class PREFORK_EXPORT worker_lost : public error {
+class PREFORK_EXPORT worker_lost : public task_lost {
   public:
-    worker_lost(const std::string& what, loss details);
+    worker_lost(const std::string& what, std::shared_ptr<const detail::evidence> of)
+        : task_lost(what, std::move(of)) {}
     ~worker_lost() override;
-    [[nodiscard]] int signal() const noexcept { return details_->signal; }
-    [[nodiscard]] int exit_status() const noexcept { return details_->exit_status; }
-    [[nodiscard]] unsigned attempts() const noexcept { return details_->attempts; }
-    [[nodiscard]] killer killed_by() const noexcept { return details_->killed_by; }
-    [[nodiscard]] const std::string& stack_trace() const noexcept { return details_->stack_trace; }
-    [[nodiscard]] const std::string& log_tail() const noexcept { return details_->log_tail; }
-    [[nodiscard]] const std::string& label() const noexcept { return details_->label; }
-
-  private:
-    std::shared_ptr<const loss> details_;
+    [[nodiscard]] int signal() const noexcept { return known().signal; }
+    [[nodiscard]] int exit_status() const noexcept { return known().exit_status; }
 };
 
 /// The worker was ended because it held more private memory than `worker_memory_limit`; what() has
@@ -86,18 +145,11 @@ class PREFORK_EXPORT memory_exceeded : public worker_lost {
 
 /// The task ran for longer than its `timeout`, or past its deadline; its worker was ended unless it
 /// left the task by itself. Or its worker was lost, and the deadline passed before another run.
-class PREFORK_EXPORT task_timeout : public error {
+class PREFORK_EXPORT task_timeout : public task_lost {
   public:
-    explicit task_timeout(const std::string& what, std::function<std::string()> stack_trace = {});
+    explicit task_timeout(const std::string& what, std::shared_ptr<const detail::evidence> of = {})
+        : task_lost(what, std::move(of)) {}
     ~task_timeout() override;
-    /// Where it was when its time was over: a line a frame, innermost first; empty when the worker
-    /// didn't answer. Cost: the first call reads the symbol tables of what the frames lie in,
-    /// milliseconds. Threads: any.
-    [[nodiscard]] const std::string& stack_trace() const;
-
-  private:
-    struct trace;
-    std::shared_ptr<trace> trace_;
 };
 
 #define PREFORK_PLAIN_ERROR(name)              \

@@ -34,6 +34,9 @@ enum class failure_kind : std::uint8_t {
     other,
 };
 
+template <class T>
+class expected;
+
 /// Why there is no value: what get() would have thrown, for programs that don't catch. Copies share
 /// one state. Threads: any.
 class PREFORK_EXPORT failure {
@@ -41,30 +44,27 @@ class PREFORK_EXPORT failure {
     /// Of what was thrown; not nullptr.
     explicit failure(std::exception_ptr thrown);
 
-    [[nodiscard]] failure_kind kind() const noexcept { return state_->kind; }
-    /// The message.
-    [[nodiscard]] const std::string& what() const noexcept { return state_->what; }
+    [[nodiscard]] failure_kind kind() const noexcept;
+    /// The message. Cost: as task_lost::what().
+    [[nodiscard]] const std::string& what() const noexcept;
     /// task_error: the exception's class in the worker; else empty.
-    [[nodiscard]] const std::string& type_name() const noexcept { return state_->type_name; }
-    /// worker_lost and memory_exceeded: how the worker ended; else nothing but defaults.
-    [[nodiscard]] const loss& details() const noexcept { return state_->details; }
-    /// worker_lost and task_timeout: a line a frame; else empty.
-    [[nodiscard]] const std::string& stack_trace() const;
+    [[nodiscard]] const std::string& type_name() const noexcept;
+    /// worker_lost, memory_exceeded and task_timeout: how the task ended; else nothing but
+    /// defaults.
+    [[nodiscard]] const loss& details() const;
+    /// The same ones: a line a frame; else empty.
+    [[nodiscard]] const std::string& stack_trace() const { return details().stack_trace; }
+    /// The same ones: task_lost::save(). Of the others there is nothing to save (invalid_argument).
+    [[nodiscard]] expected<void> save(const std::string& path) const;
     /// The exception itself.
-    [[nodiscard]] const std::exception_ptr& exception() const noexcept { return state_->thrown; }
+    [[nodiscard]] const std::exception_ptr& exception() const noexcept;
 #ifdef __cpp_exceptions
-    [[noreturn]] void raise() const { std::rethrow_exception(state_->thrown); }
+    [[noreturn]] void raise() const { std::rethrow_exception(exception()); }
 #endif
 
   private:
-    struct state {
-        std::exception_ptr thrown;
-        failure_kind kind = failure_kind::other;
-        std::string what;
-        std::string type_name;
-        loss details;
-    };
-    std::shared_ptr<const state> state_;
+    struct state;
+    std::shared_ptr<state> state_;
 };
 
 namespace detail {

@@ -1,6 +1,5 @@
 #include "prefork/error.hpp"
 
-#include <mutex>
 #include <utility>
 
 namespace prefork {
@@ -8,6 +7,8 @@ namespace prefork {
 // Out of line, so that each class has its type information in one place: the library.
 error::~error() = default;
 task_error::~task_error() = default;
+detail::evidence::~evidence() = default;
+task_lost::~task_lost() = default;
 worker_lost::~worker_lost() = default;
 memory_exceeded::~memory_exceeded() = default;
 task_timeout::~task_timeout() = default;
@@ -27,25 +28,32 @@ wrong_process::~wrong_process() = default;
 task_error::task_error(std::string type_name, const std::string& what)
     : error(what), type_name_(std::make_shared<const std::string>(std::move(type_name))) {}
 
-worker_lost::worker_lost(const std::string& what, loss details)
-    : error(what), details_(std::make_shared<const loss>(std::move(details))) {}
+task_lost::task_lost(const std::string& what, std::shared_ptr<const detail::evidence> of)
+    : error(what), evidence_(std::move(of)) {}
 
-struct task_timeout::trace {
-    std::function<std::string()> make;
-    std::once_flag once;
-    std::string text;
-};
-
-task_timeout::task_timeout(const std::string& what, std::function<std::string()> stack_trace)
-    : error(what), trace_(std::make_shared<trace>()) {
-    trace_->make = std::move(stack_trace);
+const loss& task_lost::known() const noexcept {
+    static const loss nothing;
+    return evidence_ ? evidence_->known() : nothing;
 }
 
-const std::string& task_timeout::stack_trace() const {
-    std::call_once(trace_->once, [this] {
-        if (trace_->make) trace_->text = trace_->make();
-    });
-    return trace_->text;
+const char* task_lost::what() const noexcept {
+    const char* const found = evidence_ ? evidence_->what() : nullptr;
+    return found != nullptr ? found : error::what();
+}
+
+const std::string& task_lost::stack_trace() const {
+    return evidence_ ? evidence_->stack_trace() : known().stack_trace;
+}
+
+loss task_lost::details() const {
+    loss all = known();
+    all.stack_trace = stack_trace();
+    return all;
+}
+
+void task_lost::save(const std::string& path) const {
+    if (!evidence_) throw error(std::string(what()) + ": there is no task to save");
+    evidence_->save(path);
 }
 
 }  // namespace prefork

@@ -1,3 +1,4 @@
+#include <mutex>
 #include <stdexcept>
 #include <system_error>
 
@@ -46,35 +47,60 @@ failure_kind kind_of(const std::exception& thrown) {
 
 }  // namespace
 
-failure::failure(std::exception_ptr thrown) {
-    state made;
-    made.thrown = std::move(thrown);
-    try {
-        std::rethrow_exception(made.thrown);
-    } catch (const std::exception& e) {
-        made.kind = kind_of(e);
-        made.what = e.what();
-        if (const auto* const task = dynamic_cast<const task_error*>(&e)) {
-            made.type_name = task->type_name();
-        }
-        if (const auto* const lost = dynamic_cast<const worker_lost*>(&e)) {
-            made.details = {lost->signal(),    lost->exit_status(), lost->attempts(),
-                            lost->killed_by(), lost->stack_trace(), lost->log_tail(),
-                            lost->label()};
-        }
-    } catch (...) {
-        made.what = "an exception of a class that is not derived from std::exception";
-    }
-    state_ = std::make_shared<const state>(std::move(made));
-}
+// Found out when somebody asks: a stack trace costs milliseconds.
+struct failure::state {
+    std::exception_ptr thrown;
+    failure_kind kind = failure_kind::other;
+    const std::exception* object = nullptr;  ///< in `thrown`
+    std::string type_name;
+    std::once_flag what_once;
+    std::string what = "an exception of a class that is not derived from std::exception";
+    std::once_flag details_once;
+    loss details;
+};
 
-const std::string& failure::stack_trace() const {
-    if (kind() != failure_kind::task_timeout) return state_->details.stack_trace;
+failure::failure(std::exception_ptr thrown) : state_(std::make_shared<state>()) {
+    state_->thrown = std::move(thrown);
     try {
         std::rethrow_exception(state_->thrown);
-    } catch (const task_timeout& e) {
-        return e.stack_trace();  // kept alive by `thrown`
+    } catch (const std::exception& e) {
+        state_->object = &e;
+        state_->kind = kind_of(e);
+        if (const auto* const task = dynamic_cast<const task_error*>(&e)) {
+            state_->type_name = task->type_name();
+        }
+    } catch (...) {
+        return;
     }
+}
+
+failure_kind failure::kind() const noexcept { return state_->kind; }
+const std::string& failure::type_name() const noexcept { return state_->type_name; }
+const std::exception_ptr& failure::exception() const noexcept { return state_->thrown; }
+
+const std::string& failure::what() const noexcept {
+    std::call_once(state_->what_once, [this] {
+        if (state_->object != nullptr) state_->what = state_->object->what();
+    });
+    return state_->what;
+}
+
+const loss& failure::details() const {
+    std::call_once(state_->details_once, [this] {
+        const auto* const lost = dynamic_cast<const task_lost*>(state_->object);
+        if (lost != nullptr) state_->details = lost->details();
+    });
+    return state_->details;
+}
+
+expected<void> failure::save(const std::string& path) const {
+    auto saving = [&] {
+        const auto* const lost = dynamic_cast<const task_lost*>(state_->object);
+        if (lost == nullptr) throw std::invalid_argument(what() + ": there is no task to save");
+        lost->save(path);
+    };
+    if (std::exception_ptr thrown = detail::guarded(saving)) return failure{std::move(thrown)};
+    return {};
 }
 
 std::exception_ptr detail::guarded(void (*call)(void*), void* argument) noexcept {

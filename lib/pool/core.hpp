@@ -29,6 +29,7 @@
 #include "prefork/error.hpp"
 #include "prefork/pool.hpp"
 #include "process/control.hpp"
+#include "process/crash_report.hpp"
 #include "process/fork_server.hpp"
 #include "process/identity.hpp"
 #include "process/oom_kills.hpp"
@@ -42,7 +43,8 @@
 
 namespace prefork::detail {
 
-struct adopted;  // shared_block.hpp
+struct adopted;       // shared_block.hpp
+class task_evidence;  // evidence.hpp
 
 /// Host-side counts for stats().
 struct tallies {
@@ -95,6 +97,10 @@ class pool_core {
     ~pool_core();
     pool_core(const pool_core&) = delete;
     pool_core& operator=(const pool_core&) = delete;
+
+    // ---- replay.cpp
+    /// Of the task in that file, see replay(). Once, in place of start().
+    [[noreturn]] void replay(const char* path);
 
     // ---- submit.cpp, inline_run.cpp
     ticket submit(const call& what, const call_options& how);
@@ -229,6 +235,8 @@ class pool_core {
     template <class Write>
     void call_here(invoker function, std::size_t size, Write write, process::task_context& context,
                    outcome& result, std::size_t& too_large);
+    void call_here(invoker function, std::span<const std::byte> payload,
+                   process::task_context& context, outcome& result, std::size_t& too_large);
     [[nodiscard]] std::exception_ptr no_room_for(std::uint64_t task, std::size_t bytes) const;
 
     // ---- gather.cpp
@@ -293,11 +301,13 @@ class pool_core {
     void harvest_of_dead(task_record& record, ring::slot_word word) noexcept;
     void lose(task_record& record, const process::worker_entry& worker,
               const process::death& how) noexcept;
-    [[nodiscard]] std::exception_ptr describe_loss(const task_record& record,
+    [[nodiscard]] std::exception_ptr describe_loss(task_record& record,
                                                    const process::worker_entry& worker,
                                                    const process::death& how);
     [[nodiscard]] std::exception_ptr late_in_queue(const task_record& record) const;
     void count_late_in_queue(const task_record& record) noexcept;
+    [[nodiscard]] loss about(const task_record& record, const process::worker_entry& worker,
+                             std::uint64_t ended);
     [[nodiscard]] killer who_killed(const process::worker_entry& worker, const process::death& how);
     bool end_task(task_record& record, ring::slot_word& word, ring::state as,
                   const std::exception_ptr& failure);
@@ -306,6 +316,9 @@ class pool_core {
     void finish_condemned(process::worker_entry& worker);
     void fail_everything(const std::string& why);
     [[nodiscard]] std::uint64_t oldest_unclaimed();
+
+    // ---- evidence.cpp, with the mutex held
+    [[nodiscard]] std::shared_ptr<task_evidence> gather_evidence(task_record& record, loss known);
 
     // ---- monitor.cpp
     /// What ended a sleep of the monitor, or of the thread that constructs the pool.
@@ -420,6 +433,10 @@ class pool_core {
     std::string description_;
     std::string broken_;  ///< why no worker can be had any more; empty while one can
     std::string first_start_failure_;
+    std::optional<process::crash> first_start_crash_;  ///< what it was, if it was one
+    /// What errors keep of the arguments: of the budget, at most an eighth.
+    std::shared_ptr<std::atomic<std::uint64_t>> kept_by_errors_ =
+        std::make_shared<std::atomic<std::uint64_t>>(0);
     base::time_point next_memory_look_{};
     base::time_point next_claim_look_{};
     base::time_point trim_at_ = base::never;  ///< when unused pages of arguments go back
@@ -431,7 +448,7 @@ class pool_core {
     base::time_point server_due_ = base::never;  ///< when another is tried
     /// Of a loss for which there was no memory to say more.
     std::exception_ptr lost_without_words_ = std::make_exception_ptr(
-        worker_lost("a worker was lost, and there was no memory to say how", loss{}));
+        worker_lost("a worker was lost, and there was no memory to say how", nullptr));
 
     std::optional<gate::gate> gate_;
     tallies tallies_;

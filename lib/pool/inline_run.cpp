@@ -120,6 +120,14 @@ void pool_core::call_here(invoker function, std::size_t size, Write write,
     }
 }
 
+void pool_core::call_here(invoker function, std::span<const std::byte> payload,
+                          process::task_context& context, outcome& result, std::size_t& too_large) {
+    const auto write = [payload](std::byte* to) {
+        if (!payload.empty()) std::memcpy(to, payload.data(), payload.size());
+    };
+    call_here(function, payload.size(), write, context, result, too_large);
+}
+
 // A task that waits in the ring is taken out of it, and its result is kept as one that was
 // harvested.
 void pool_core::help(ticket task) {
@@ -144,9 +152,7 @@ void pool_core::help(ticket task) {
     std::size_t too_large = 0;
     held.unlock();
     const std::uint64_t began = base::ticks();
-    call_here(
-        function, size, [&](std::byte* to) { std::memcpy(to, from + prefix, size); }, context,
-        result, too_large);
+    call_here(function, {from + prefix, size}, context, result, too_large);
     const std::uint64_t ran = base::ticks_since(began);
     held.lock();
     record->runs_here = false;

@@ -35,7 +35,8 @@ void pool_core::look_at_memory_of(process::worker_entry& worker) {
     // The run first: what is measured is its own if it still runs afterwards.
     std::uint64_t running = notes.running.load(std::memory_order_acquire);
     const ring::slot_word run{running};
-    if (growth(process::family_memory(worker.pid)) <= limit) return;
+    worker.memory = process::family_memory(worker.pid);
+    if (growth(worker.memory) <= limit) return;
     if (run.bits() == 0) return ask_to_leave(worker);
     if (run.state() == ring::state::lost) return;  // condemned already
     const base::nanoseconds ran = scale_.since(notes.started.load(std::memory_order_relaxed));

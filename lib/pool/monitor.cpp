@@ -16,8 +16,10 @@
 #include "base/signal_mask.hpp"
 #include "base/system_call.hpp"
 #include "pool/core.hpp"
+#include "pool/evidence.hpp"
 #include "prefork/error.hpp"
 #include "process/crash_report.hpp"
+#include "process/memory_use.hpp"
 
 // The host's one thread: it sleeps until a worker dies, a deadline passes or somebody writes to
 // wake_fd_, and then asks settle.cpp and the roster what is to be done. Nothing happens here while
@@ -191,7 +193,10 @@ void pool_core::handle(process::received&& got) {
             if (!roster_.is_alive(what.seat)) return;
             server_restarts_ = 0;
             // Of several that start at once, one is not to hide why another can't.
-            if (monitor_.joinable() && !refreshing_) first_start_failure_.clear();
+            if (monitor_.joinable() && !refreshing_) {
+                first_start_failure_.clear();
+                first_start_crash_.reset();
+            }
             broken_.clear();
             return;
         case process::message_kind::start_failed:
@@ -203,7 +208,8 @@ void pool_core::handle(process::received&& got) {
             return;
         case process::message_kind::reaped:
             if (roster_.is_alive(what.seat) && worker.pid == what.pid) {
-                worker_ended(what.seat, {what.code, what.status});
+                worker_ended(what.seat,
+                             {what.code, what.status, std::uint64_t{what.peak_kib} * 1024});
             }
             return;
     }
@@ -212,10 +218,10 @@ void pool_core::handle(process::received&& got) {
 void pool_core::note_failed_start(const process::worker_entry& worker,
                                   const process::death& how) noexcept {
     try {
-        const auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
-        first_start_failure_ =
-            "worker " + std::to_string(worker.index) +
-            " ended before it had started: " + process::describe_end(how.code, how.status, crash);
+        first_start_crash_ = process::read_crash(control_->crash_of(worker.seat), worker.pid);
+        first_start_failure_ = "worker " + std::to_string(worker.index) +
+                               " ended before it had started: " +
+                               process::describe_end(how.code, how.status, first_start_crash_);
     } catch (const std::bad_alloc&) {
         // It is a sentence, and can be spared.
     }
@@ -253,6 +259,8 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
         base::monotonic::now() - since >= patience) {
         broken_ = "pool '" + options_.name + "': workers can't be started: " +
                   (first_start_failure_.empty() ? "they end at once" : first_start_failure_);
+        // Milliseconds with the mutex held, when there is nobody left who could run anything.
+        if (first_start_crash_) broken_ += process::describe_place(*first_start_crash_);
         fail_everything(broken_);
     }
 }
@@ -405,7 +413,7 @@ void pool_core::look_at_worker(process::worker_entry& worker, base::time_point n
 // didn't, it is asked to stop; then comes the grace, and the kill.
 void pool_core::give_up_late(task_record& record, process::worker_entry& worker,
                              base::time_point now) {
-    constexpr std::chrono::milliseconds longest_trace{10};
+    constexpr std::chrono::milliseconds longest_trace{100};  // on a busy machine, too
     char why[96];
     if (record.deadline <= now) {
         std::snprintf(why, sizeof why, " ran past its deadline");
@@ -414,9 +422,17 @@ void pool_core::give_up_late(task_record& record, process::worker_entry& worker,
                       std::chrono::duration<double, std::milli>(record.timeout).count());
     }
     const auto trace = std::make_shared<process::pending_trace>();
-    const auto failure = std::make_exception_ptr(task_timeout(
-        "task " + std::to_string(record.position) + of_pool() + labelled(record.label) + why,
-        [trace] { return trace->text(); }));
+    log_->collect(worker.seat, worker.pid, worker.index);
+    loss known = about(record, worker, base::ticks());
+    known.attempts = record.lost_runs + 1;
+    known.killed_by = killer::timeout;
+    known.memory = process::private_memory(worker.pid);
+    known.peak_memory = process::peak_memory(worker.pid);
+    const auto evidence = gather_evidence(record, std::move(known));
+    const std::string what =
+        "task " + std::to_string(record.position) + of_pool() + labelled(record.label) + why;
+    evidence->await(what, trace);
+    const auto failure = std::make_exception_ptr(task_timeout(what, evidence));
     ring::slot_word word = ring_->word(record.position);
     while (word.state() == ring::state::claimed) {
         if (!end_task(record, word, ring::state::timed_out, failure)) continue;

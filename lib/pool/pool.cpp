@@ -25,6 +25,7 @@
 #include "log/log.hpp"
 #include "memory/live_regions.hpp"
 #include "pool/core.hpp"
+#include "pool/replay.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
 #include "process/child_setup.hpp"
@@ -109,7 +110,8 @@ pool_core::pool_core(const pool_options& options, const exit_data& tools)
     const char* const from_environment = std::getenv("PREFORK_WORKERS");
     inline_only_ = options.workers == inline_workers ||
                    process::current_role() == process::role::worker ||
-                   (from_environment != nullptr && std::strcmp(from_environment, "inline") == 0);
+                   (from_environment != nullptr && std::strcmp(from_environment, "inline") == 0) ||
+                   replay_file() != nullptr;
     const auto mask = gate::process_affinity();
     const gate::cpu_limits limits = gate::read_cpu_limits("", static_cast<unsigned>(mask.size()));
     usable_cpus_ = limits.usable;
@@ -151,6 +153,7 @@ base::unique_fd make_event_fd() {
 }  // namespace
 
 void pool_core::start() {
+    if (const char* const file = replay_file()) replay(file);
     if (inline_only_) return;
     // Twice a hand-over by way of the kernel (4–5 µs, design.md §3, measured here too), and some.
     constexpr double waiter_spin_ns = 20'000;
@@ -350,10 +353,12 @@ void pool_core::start_workers() {
         const bool ended = roster_.next_due() != base::never;
         if (ended || !first_start_failure_.empty() || base::pidfd_ended(server_->pidfd())) {
             pass_lines_on(held);
-            throw worker_start_failed("pool '" + options_.name + "': " +
-                                      (!first_start_failure_.empty() ? first_start_failure_
-                                       : ended ? "a worker ended before it had started"
-                                               : "the fork server ended"));
+            throw worker_start_failed(
+                "pool '" + options_.name + "': " +
+                (!first_start_failure_.empty() ? first_start_failure_
+                 : ended                       ? "a worker ended before it had started"
+                                               : "the fork server ended") +
+                (first_start_crash_ ? process::describe_place(*first_start_crash_) : ""));
         }
         if (base::monotonic::now() >= deadline && roster_.running() < options_.workers) {
             pass_lines_on(held);

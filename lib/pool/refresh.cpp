@@ -35,6 +35,7 @@ void pool_core::refresh() {
     base::fail_point::pass("refresh.server_made");
     refreshing_ = true;
     first_start_failure_.clear();
+    first_start_crash_.reset();
     const std::string why = start_second_set(held);
     refreshing_ = false;
     if (!why.empty()) {
@@ -49,7 +50,10 @@ void pool_core::refresh() {
         if (at != retired_.end()) std::swap(server_, *at);
         want_missing_workers();
         wake_monitor();
-        throw worker_start_failed("pool '" + options_.name + "': refresh: " + why);
+        const auto crash = std::exchange(first_start_crash_, std::nullopt);
+        held.unlock();
+        throw worker_start_failed("pool '" + options_.name + "': refresh: " + why +
+                                  (crash ? process::describe_place(*crash) : ""));
     }
     base::fail_point::pass("refresh.second_set_started");
     dismiss(former);

@@ -9,7 +9,9 @@
 #include "base/fail_point.hpp"
 #include "base/futex.hpp"
 #include "base/system_call.hpp"
+#include "base/tick.hpp"
 #include "pool/core.hpp"
+#include "pool/evidence.hpp"
 #include "prefork/error.hpp"
 #include "process/crash_report.hpp"
 #include "process/stop_watch.hpp"
@@ -183,7 +185,6 @@ void pool_core::settle_death(process::worker_entry& worker, const process::death
     } catch (const std::bad_alloc&) {
         // The monitor's next look starts them.
     }
-    // Last, because reading symbols takes milliseconds.
     if (lost != nullptr) lose(*lost, worker, how);
 }
 
@@ -209,9 +210,8 @@ bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
         if (record.retries_left == 0) return false;
         --record.retries_left;
         ++tallies_.retried;
-        if (!record.arguments && record.kept) {
-            std::memcpy(ring_->at(record.position).payload.data(), record.kept->data(),
-                        record.size);
+        if (!record.arguments) {
+            std::memcpy(ring_->at(record.position).payload.data(), record.kept.data(), record.size);
         }
     }
     // Always: one that was about to say that the task's time had come has written there too.
@@ -236,31 +236,47 @@ void pool_core::lose(task_record& record, const process::worker_entry& worker,
     }
 }
 
-std::exception_ptr pool_core::describe_loss(const task_record& record,
+std::exception_ptr pool_core::describe_loss(task_record& record,
                                             const process::worker_entry& worker,
                                             const process::death& how) {
-    const auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
-    loss details;
+    auto crash = process::read_crash(control_->crash_of(worker.seat), worker.pid);
+    loss details = about(record, worker, crash ? crash->ended : base::ticks());
     details.signal = how.code == CLD_EXITED ? 0 : how.status;
     details.exit_status = how.code == CLD_EXITED ? how.status : 0;
     details.attempts = record.lost_runs;
     details.killed_by = who_killed(worker, how);
-    if (crash) details.stack_trace = process::symbolise(*crash);
-    details.log_tail = log_->tail(worker.seat);
+    details.memory = crash ? crash->memory : worker.memory;
+    details.peak_memory = how.peak_memory;
     const std::string runs = std::to_string(record.lost_runs);
-    std::string end = process::describe_end(how.code, how.status, crash);
-    if (details.killed_by == killer::memory_limit) {
-        end += ", for it had grown by " + std::to_string(worker.grown_by) +
-               " bytes, beyond the worker_memory_limit of " +
-               std::to_string(options_.worker_memory_limit);
+    const std::string before = "worker " + std::to_string(worker.index) + of_pool() +
+                               " lost: " + process::describe_end(how.code, how.status, crash);
+    const bool too_large = details.killed_by == killer::memory_limit;
+    std::string after;
+    if (too_large) {
+        after = ", for it had grown by " + std::to_string(worker.grown_by) +
+                " bytes, beyond the worker_memory_limit of " +
+                std::to_string(options_.worker_memory_limit);
     }
-    const std::string what = "worker " + std::to_string(worker.index) + of_pool() +
-                             " lost: " + end + " (task " + std::to_string(record.position) +
-                             labelled(record.label) + ", attempt " + runs + " of " + runs + ")";
-    if (record.label) details.label = *record.label;
-    return details.killed_by == killer::memory_limit
-               ? std::make_exception_ptr(memory_exceeded(what, details))
-               : std::make_exception_ptr(worker_lost(what, details));
+    after += " (task " + std::to_string(record.position) + labelled(record.label) + ", attempt " +
+             runs + " of " + runs + ")";
+    const auto evidence = gather_evidence(record, std::move(details));
+    // Something else may have ended it while it wrote its record.
+    if (crash && crash->signal != how.status) crash.reset();
+    evidence->tell(before, after, std::move(crash));
+    return too_large ? std::make_exception_ptr(memory_exceeded(before + after, evidence))
+                     : std::make_exception_ptr(worker_lost(before + after, evidence));
+}
+
+// What is known of a run that ended at `ended`, in ticks; all of it is the worker's own word.
+loss pool_core::about(const task_record& record, const process::worker_entry& worker,
+                      std::uint64_t ended) {
+    loss known;
+    const process::journal& notes = control_->journal_of(worker.seat);
+    const base::nanoseconds began = scale_.since(notes.started.load(std::memory_order_relaxed));
+    known.run_time = std::max(began - scale_.since(ended), base::nanoseconds(0));
+    known.log_tail = log_->tail(worker.seat);
+    if (record.label) known.label = *record.label;
+    return known;
 }
 
 killer pool_core::who_killed(const process::worker_entry& worker, const process::death& how) {

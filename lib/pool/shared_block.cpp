@@ -75,6 +75,8 @@ void drop(shared_block* block) noexcept {
         case shared_block::kind::heap:
             ::operator delete[](block->data, std::align_val_t{64});
             break;
+        case shared_block::kind::lent:
+            break;
     }
     delete block;
 }
@@ -132,6 +134,14 @@ shared_ref own_argument(pool_core& core, const memory::block& made, std::size_t 
     block.bytes = bytes;
     block.memory = made;
     return {enter(block), made.data, bytes};
+}
+
+shared_ref lend(std::byte* data, std::size_t bytes) {
+    shared_block block;
+    block.what = shared_block::kind::lent;
+    block.data = data;
+    block.bytes = bytes;
+    return {enter(block), data, bytes};
 }
 
 shared_ref shared_ref::allocate_here(std::uint64_t count, std::size_t size) {

@@ -18,6 +18,7 @@ struct shared_block {
         result,    ///< of a worker's part, sent to the host
         own,       ///< of this worker's own part
         heap,      ///< private memory: an inline run's
+        lent,      ///< nobody's to free
     };
     std::atomic<std::uint64_t> references{1};
     kind what = kind::heap;
@@ -64,6 +65,9 @@ class exchange {
 /// A reference to a new block of the argument part of `core`.
 [[nodiscard]] shared_ref own_argument(pool_core& core, const memory::block& made,
                                       std::size_t bytes);
+
+/// A reference to memory that stays to the end of this process, as an array that any task may name.
+[[nodiscard]] shared_ref lend(std::byte* data, std::size_t bytes);
 
 /// In a new worker: the host's books of blocks may have been in the middle of a change.
 void forget_inherited_blocks();

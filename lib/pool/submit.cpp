@@ -120,9 +120,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
                         const memory::block& arguments, std::vector<adopted>& adoptions) {
     ring::slot& slot = ring_->at(position);
     task_record& record = record_at(position);
-    const bool keep = how.retries > 0 && !arguments;
     const std::size_t prefix = label_size(how.label);
-    if (keep && !record.kept) record.kept = std::make_unique<kept_arguments>();
     // Nothing below throws.
     {
         const exchange sending{this, &record.attachments, &adoptions};
@@ -139,6 +137,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.retries_left = how.retries;
     record.lost_runs = 0;
     record.function = reinterpret_cast<std::uint64_t>(what.function);
+    record.code = reinterpret_cast<std::uint64_t>(what.code);
     record.size = prefix + what.size;
     record.timeout = how.timeout;
     record.deadline = how.deadline;
@@ -146,7 +145,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.number = take_numbers(how.items);
     record.arguments = arguments;
     argument_bytes_ += arguments.size;
-    if (keep) std::memcpy(record.kept->data(), slot.payload.data(), record.size);
+    if (!arguments) std::memcpy(record.kept.data(), slot.payload.data(), record.size);
     fill_slot(record, slot);
     ++in_ring_;
     ++tallies_.submitted;

@@ -1,5 +1,6 @@
 #include "process/crash_report.hpp"
 
+#include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -15,9 +16,13 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <mutex>
 #include <string_view>
 
 #include "base/fail_point.hpp"
+#include "base/tick.hpp"
 #include "process/symbols.hpp"
 
 namespace prefork::process {
@@ -31,6 +36,7 @@ const std::atomic<std::uint64_t>* own_run = nullptr;
 pid_t owner = 0;
 std::atomic<pid_t> crashed_thread{0};
 std::atomic<int> crash_signal{0};
+std::uint64_t page_size = 0;
 static_assert(std::atomic<pid_t>::is_always_lock_free);
 
 pid_t this_thread() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid)); }
@@ -93,6 +99,28 @@ _Unwind_Reason_Code visit_frame(_Unwind_Context* frame, void* argument) {
     return full ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
+/// As private_memory(), by system calls alone; 0 when /proc isn't there.
+std::uint64_t private_bytes_here() noexcept {
+    const int kept_errno = errno;
+    char text[128] = {};
+    const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    const ssize_t size = file < 0 ? -1 : ::read(file, text, sizeof text - 1);
+    if (file >= 0) ::close(file);
+    errno = kept_errno;
+    // Pages: all, resident, shared, …
+    std::uint64_t numbers[3] = {};
+    std::size_t field = 0;
+    for (ssize_t i = 0; i < size && field < std::size(numbers); ++i) {
+        if (text[i] < '0' || text[i] > '9') {
+            ++field;
+        } else {
+            numbers[field] = numbers[field] * 10 + static_cast<unsigned>(text[i] - '0');
+        }
+    }
+    if (numbers[1] < numbers[2]) return 0;
+    return (numbers[1] - numbers[2]) * page_size;
+}
+
 void note_signal(crash_record& record, int signal, const siginfo_t& info) noexcept {
     const bool sent = info.si_code <= 0;
     record.signal.store(signal, std::memory_order_relaxed);
@@ -101,6 +129,8 @@ void note_signal(crash_record& record, int signal, const siginfo_t& info) noexce
     record.address.store(sent ? 0 : reinterpret_cast<std::uintptr_t>(info.si_addr),
                          std::memory_order_relaxed);
     record.frame_count.store(0, std::memory_order_relaxed);
+    record.ended.store(base::ticks(), std::memory_order_relaxed);
+    record.memory.store(private_bytes_here(), std::memory_order_relaxed);
     record.pid.store(owner, std::memory_order_release);
 }
 
@@ -119,9 +149,15 @@ void note_frames(crash_record& record, const siginfo_t& info, const position& wh
     _Unwind_Backtrace(visit_frame, &state);
 }
 
-// Formally the unwinder is not async-signal-safe. In practice it reads tables without locks (glibc
-// 2.35, _dl_find_object), and here it may fail: a fault in it comes back as a second signal of this
-// thread, a deadlock ends with the alarm, and what was noted until then stays.
+// What is called here is async-signal-safe by the letter (signal-safety(7)), but for the unwinder.
+// That one allocates nothing, and with gcc 12's libgcc and glibc 2.35, which find an object's
+// tables by _dl_find_object (async-signal-safe, says its manual), it takes no lock either: a test
+// crashes while other threads hold the loader's lock and malloc's. An older libgcc waits for the
+// loader's lock, and any for its own once a program has registered frames of code that it made at
+// run time. So here it may fail: a fault in it comes back as a second signal of this thread, a
+// deadlock ends with the alarm, and what was noted until then stays. (A walk along frame pointers
+// would need nobody; but libraries and optimised programs have none, so it would end at the first
+// frame.)
 void on_crash(int signal, siginfo_t* info, void* context) {
     if (::getpid() != owner) die_of(signal);  // a process that a task forked: not our story
     pid_t first = 0;
@@ -187,6 +223,7 @@ void watch_crashes(crash_record& record, const std::atomic<std::uint64_t>& runni
     own_record = &record;
     own_run = &running;
     owner = ::getpid();
+    page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     record.pid.store(0, std::memory_order_relaxed);
     // The unwinder's own first-time work is done here and not in the handler.
     walk rehearsal{record, 1};
@@ -212,6 +249,7 @@ void copy_frames(const crash_record& record, crash& to) {
     for (std::size_t i = 0; i < count; ++i) {
         to.frames.push_back(record.frames[i].load(std::memory_order_relaxed));
     }
+    to.objects = objects_with(to.frames);
 }
 
 }  // namespace
@@ -232,6 +270,8 @@ std::optional<crash> read_crash(const crash_record& record, pid_t pid) {
     copy.sender = record.sender.load(std::memory_order_relaxed);
     copy.address = record.address.load(std::memory_order_relaxed);
     if (copy.signal <= 0 || copy.signal >= NSIG) return std::nullopt;
+    copy.ended = record.ended.load(std::memory_order_relaxed);
+    copy.memory = record.memory.load(std::memory_order_relaxed);
     copy_frames(record, copy);
     return copy;
 }
@@ -259,13 +299,63 @@ bool is_run_time_library(std::string_view object) {
     return false;
 }
 
-std::string innermost_function(const crash& what) {
-    symbols known;
-    for (const std::uint64_t frame : what.frames) {
-        const symbol found = known.at(frame);
-        if (!found.function.empty() && !is_run_time_library(found.object)) return found.function;
+bool is_standard(const symbol& found) {
+    return is_run_time_library(found.object) || found.function.rfind("std::", 0) == 0 ||
+           found.function.rfind("__gnu_cxx::", 0) == 0;
+}
+
+/// Between the worker's loop and the task. The demangled name of a template function begins with
+/// its result.
+bool is_way_to_task(const symbol& found) {
+    std::string_view name = found.function;
+    if (constexpr std::string_view deduced = "decltype(auto) "; name.starts_with(deduced)) {
+        name.remove_prefix(deduced.size());
     }
-    return {};
+    for (const std::string_view each :
+         {"prefork::process::worker_loop::", "prefork::detail::invoke<",
+          "prefork::detail::call_task<", "prefork::detail::map_chunk<",
+          "prefork::detail::pool_core::", "std::invoke<", "std::invoke_result<", "std::__invoke<",
+          "std::__invoke_impl<", "std::__invoke_result<", "std::apply<", "std::__apply_impl<"}) {
+        const auto at = name.find(each);
+        // Not in an argument of something else.
+        if (at != name.npos && name.find_first_of("<(") >= at) return true;
+    }
+    return false;
+}
+
+struct traced {
+    std::uint64_t address = 0;
+    symbol what;
+};
+
+// One at a time in a process: libdw, and the memory that it takes.
+std::vector<traced> trace_of(const crash& what) {
+    static std::mutex one_at_a_time;
+    const std::lock_guard held{one_at_a_time};
+    symbols known;
+    std::vector<traced> trace;
+    for (const std::uint64_t frame : what.frames) {
+        const auto object = std::find_if(what.objects.begin(), what.objects.end(),
+                                         [&](const auto& each) { return each.holds(frame); });
+        if (object == what.objects.end()) {
+            trace.push_back({frame, {}});
+            continue;
+        }
+        bool is_end = false;
+        for (symbol& each : known.at(*object, frame)) {
+            // From here on it is the way from main() to any task.
+            is_end |= each.function.rfind("prefork::process::worker_loop::call_task(", 0) == 0;
+            if (!is_end) trace.push_back({frame, std::move(each)});
+        }
+        if (!is_end) continue;
+        const auto task = std::find_if_not(trace.rbegin(), trace.rend(), [](const traced& each) {
+            return is_way_to_task(each.what);
+        });
+        // All of it, where the task itself was put into what calls it and has no name any more.
+        if (task != trace.rend()) trace.erase(task.base(), trace.end());
+        break;
+    }
+    return trace;
 }
 
 // A non-canonical address has no si_addr on x86: SI_KERNEL, and 0.
@@ -277,19 +367,21 @@ bool has_address(const crash& what) {
 }  // namespace
 
 std::string symbolise(const crash& what) {
-    symbols known;
     std::string text;
-    for (const std::uint64_t frame : what.frames) {
-        const symbol found = known.at(frame);
-        // From here on it is the way from main() to any task.
-        if (found.function.rfind("prefork::process::worker_loop::call_task(", 0) == 0) break;
-        if (!found.function.empty())
-            text += found.function + " +" + hex(found.function_offset) + " ";
-        text += found.object.empty() ? hex(frame) + " (no code)"
-                                     : "(" + found.object + " +" + hex(found.object_offset) + ")";
-        text += '\n';
+    for (const auto& [address, found] : trace_of(what)) {
+        if (!text.empty()) text += '\n';
+        text += found.function;
+        if (!found.function.empty() && !found.inlined) text += " +" + hex(found.function_offset);
+        if (!found.file.empty()) text += " at " + found.file + ":" + std::to_string(found.line);
+        if (!text.empty() && text.back() != '\n') text += ' ';
+        if (found.inlined) {
+            text += "(inlined)";
+        } else {
+            text += found.object.empty()
+                        ? hex(address) + " (no code)"
+                        : "(" + found.object + " +" + hex(found.object_offset) + ")";
+        }
     }
-    if (!text.empty()) text.pop_back();
     return text;
 }
 
@@ -298,12 +390,21 @@ std::string describe_end(int code, int status, const std::optional<crash>& left)
     if (code == CLD_EXITED) return "exit status " + std::to_string(status);
     std::string text = name_of_signal(status);
     // Something else may have ended it while it wrote its record.
-    if (!left || left->signal != status) return text;
-    if (has_address(*left)) text += " at " + hex(left->address);
-    if (const std::string function = innermost_function(*left); !function.empty()) {
-        text += " in " + function;
-    }
+    if (left && left->signal == status && has_address(*left)) text += " at " + hex(left->address);
     return text;
+}
+
+std::string describe_place(const crash& what) {
+    for (const auto& [address, found] : trace_of(what)) {
+        if (found.function.empty() || is_standard(found)) continue;
+        std::string text = " in " + found.function;
+        if (!found.file.empty()) {
+            text += ", " + std::filesystem::path{found.file}.filename().string() + ":" +
+                    std::to_string(found.line);
+        }
+        return text;
+    }
+    return {};
 }
 
 }  // namespace prefork::process

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "process/crash_record.hpp"
+#include "process/loaded_object.hpp"
 #include "ring/slot_word.hpp"
 
 // The evidence of a crash: taken in the worker by a signal handler, read in the host.
@@ -36,7 +37,11 @@ struct crash {
     int code = 0;
     pid_t sender = 0;  ///< 0, or the process that sent the signal
     std::uint64_t address = 0;
+    std::uint64_t ended = 0;   ///< in ticks; 0: not told
+    std::uint64_t memory = 0;  ///< private bytes
     std::vector<std::uint64_t> frames;
+    /// What the frames lie in: a library may be closed before somebody reads the trace.
+    std::vector<loaded_object> objects;
 };
 
 /// In the host, after the worker `pid` is dead. Nothing if that one left no record.
@@ -45,14 +50,20 @@ struct crash {
 /// In the host, after a `trace_signal`: the trace of the run `run`, once it is there.
 [[nodiscard]] std::optional<crash> read_trace(const crash_record& record, ring::slot_word run);
 
-/// The stack trace, a line a frame, innermost first: "parse(char const*) +0x1f (program +0x11d9)".
-/// It ends where the library called the task. Workers are forks, so addresses mean the same here.
-/// Reads the symbol tables of the files that frames lie in: milliseconds.
+/// The stack trace, a line a frame, innermost first:
+/// "parse(char const*) +0x1f at /src/parse.cpp:14 (/bin/program +0x11d9)", and
+/// "skip(char const*) at /src/skip.hpp:7 (inlined)" for what the compiler has put into the next
+/// one. It ends with the task: how the library and std::invoke() called it is left out. Workers are
+/// forks, so addresses mean the same here. Reads symbol tables and debug information: milliseconds,
+/// so no lock is to be held. Threads: any.
 [[nodiscard]] std::string symbolise(const crash& what);
 
-/// One phrase for how a worker ended: "SIGSEGV at 0x10 in parse(char const*)", "SIGKILL", "exit
-/// status 3". `code` and `status` as in siginfo_t; `left` if it left a record. The function is the
-/// innermost that is not the C or C++ library's.
+/// One phrase for how a worker ended: "SIGSEGV at 0x10", "SIGKILL", "exit status 3". `code` and
+/// `status` as in siginfo_t; `left` if it left a record.
 [[nodiscard]] std::string describe_end(int code, int status, const std::optional<crash>& left);
+
+/// " in parse(char const*), parse.cpp:14", to come after that: the innermost function that is not
+/// the C or C++ library's. Cost and threads: as symbolise().
+[[nodiscard]] std::string describe_place(const crash& what);
 
 }  // namespace prefork::process

@@ -12,8 +12,8 @@
 //   server → host    forked {seat, pid} + pidfd     by SCM_RIGHTS
 //                    fork_failed {seat, errno, text}    the call that failed; no seat: the server
 //                                                   itself can't be, and ends
-//                    reaped {seat, pid, code, status}   as in siginfo_t; its process group is gone
-//                    too
+//                    reaped {seat, pid, code, status, peak}   as in siginfo_t; its process group
+//                    is gone too
 //                    started {seat, pid}            as the worker said
 //                    start_failed {seat, pid, text}
 //   worker → server  started or start_failed        over a pipe of its own, once; the server sets
@@ -37,9 +37,10 @@ struct message {
     message_kind kind;
     std::uint32_t seat;
     std::int32_t pid;
-    std::int32_t code;    ///< reaped: CLD_EXITED, CLD_KILLED, CLD_DUMPED; fork_failed: errno
-    std::int32_t status;  ///< reaped: exit status or signal
-    char text[492];       ///< start_failed: why; fork_failed: which call; ended by a zero
+    std::int32_t code;       ///< reaped: CLD_EXITED, CLD_KILLED, CLD_DUMPED; fork_failed: errno
+    std::int32_t status;     ///< reaped: exit status or signal
+    std::uint32_t peak_kib;  ///< reaped: resident at most
+    char text[488];          ///< start_failed: why; fork_failed: which call; ended by a zero
 };
 
 static_assert(std::is_trivially_copyable_v<request> && std::is_trivially_copyable_v<message>);

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <sstream>
 #include <string>
+#include <string_view>
 
 #include "base/system_call.hpp"
 
@@ -58,6 +60,14 @@ std::uint64_t private_memory(pid_t pid) {
     if (std::sscanf(text.c_str(), "%*u %lu %lu", &resident, &shared) != 2) return 0;
     return (resident - std::min(resident, shared)) *
            static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::uint64_t peak_memory(pid_t pid) {
+    constexpr std::string_view line = "VmHWM:";
+    const std::string text = base::read_small_file("/proc/" + std::to_string(pid) + "/status");
+    const auto at = text.find(line);
+    if (at == std::string::npos) return 0;
+    return std::strtoull(text.c_str() + at + line.size(), nullptr, 10) * 1024;
 }
 
 std::uint64_t family_memory(pid_t pid) { return family_memory(pid, 8, 0); }

@@ -21,4 +21,7 @@ namespace prefork::process {
 /// so long ago. The kernel tells starts to 10 ms, and who is in doubt counts.
 [[nodiscard]] std::uint64_t family_memory(pid_t pid, base::nanoseconds younger_than);
 
+/// Bytes that were resident at most, shared ones included; 0 when the process is gone.
+[[nodiscard]] std::uint64_t peak_memory(pid_t pid);
+
 }  // namespace prefork::process

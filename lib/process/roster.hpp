@@ -44,6 +44,7 @@ struct worker_entry {
     base::time_point since{};                ///< when it was asked for
     killer killed_by = killer::none;         ///< why we killed it, if we did
     std::uint64_t grown_by = 0;              ///< private bytes, when that was too many
+    std::uint64_t memory = 0;                ///< private bytes when they were looked at last
     base::time_point kill_at = base::never;  ///< the grace's end, with `condemned_for`
     killer condemned_by = killer::none;
     /// Of the run that it is condemned for, while its answer is waited for; the grace begins then.
@@ -61,6 +62,7 @@ struct worker_entry {
 struct death {
     int code = 0;    ///< CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0 when nobody can tell any more
     int status = 0;  ///< exit status or signal
+    std::uint64_t peak_memory = 0;  ///< resident at most; 0 when nobody can tell
 };
 
 /// Pure bookkeeping, no system calls; guarded by its owner's lock.

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -102,7 +103,7 @@ void server::send(const message& what, int fd) noexcept {
 
 void server::fork_worker(unsigned seat, unsigned index) noexcept {
     const pid_t self = ::getpid();
-    message answer{message_kind::forked, seat, 0, 0, 0, {}};
+    message answer{message_kind::forked, seat, 0, 0, 0, 0, {}};
     int report[2] = {-1, -1};
     if (base::fail_point::refused("server.pipe2") || ::pipe2(report, O_CLOEXEC) != 0) {
         return refuse(seat, errno, "pipe2");
@@ -133,7 +134,7 @@ void server::fork_worker(unsigned seat, unsigned index) noexcept {
 }
 
 void server::refuse(unsigned seat, int error, const char* call) noexcept {
-    message answer{message_kind::fork_failed, seat, 0, error, 0, {}};
+    message answer{message_kind::fork_failed, seat, 0, error, 0, 0, {}};
     std::strncpy(answer.text, call, sizeof answer.text - 1);
     send(answer);
 }
@@ -198,10 +199,18 @@ bool server::reap_one() noexcept {
     // While the zombie holds the id, the group's number can't belong to anybody else.
     if (known != nullptr) ::kill(-pid, SIGKILL);
     base::fail_point::pass("server.before_reap");
-    ::waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | __WALL);
+    rusage used{};
+    // The kernel's waitid tells what was used too; the C library's has no parameter for it.
+    ::syscall(SYS_waitid, P_PID, static_cast<id_t>(pid), &end, WEXITED | __WALL, &used);
     if (known == nullptr) return true;
     forward_report(*known);
-    const message gone{message_kind::reaped, known->seat, pid, end.si_code, end.si_status, {}};
+    const message gone{message_kind::reaped,
+                       known->seat,
+                       pid,
+                       end.si_code,
+                       end.si_status,
+                       static_cast<std::uint32_t>(used.ru_maxrss),
+                       {}};
     workers_.erase(workers_.begin() + (known - workers_.data()));
     base::fail_point::pass("server.reaped");
     send(gone);
@@ -368,7 +377,7 @@ void run_fork_server(const fork_server_options& options, int socket, int host_pi
 namespace {
 
 void report(const worker_start& worker, message_kind kind, std::string_view why) noexcept {
-    message said{kind, worker.seat, ::getpid(), 0, 0, {}};
+    message said{kind, worker.seat, ::getpid(), 0, 0, 0, {}};
     why.copy(said.text, std::min(why.size(), sizeof said.text - 1));
     // At most PIPE_BUF bytes into an empty pipe: whole, and at once.
     static_assert(sizeof said <= PIPE_BUF);

@@ -12,14 +12,15 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/unique_fd.hpp"
+#include "process/elf_note.hpp"
 
 namespace prefork::process {
 namespace {
-
-constexpr const char* this_program = "/proc/self/exe";
 
 /// The part of a file that the symbols of one section name.
 struct extent {
@@ -49,7 +50,9 @@ std::vector<ElfW(Shdr)> read_sections(int fd) {
 /// The functions of one file.
 class symbols::table {
   public:
-    explicit table(const std::string& path);
+    explicit table(const loaded_object& of);
+    /// -1: not to be had, or not the file that was loaded.
+    [[nodiscard]] int file() const noexcept { return file_.get(); }
 
     struct hit {
         std::string name;
@@ -58,6 +61,7 @@ class symbols::table {
     [[nodiscard]] std::optional<hit> find(std::uint64_t address) const;
 
   private:
+    [[nodiscard]] std::string build_id_of(const std::vector<ElfW(Shdr)>& sections) const;
     bool load(const std::vector<ElfW(Shdr)>& sections, ElfW(Word) type);
 
     base::unique_fd file_;
@@ -66,14 +70,32 @@ class symbols::table {
     extent names_;
 };
 
-symbols::table::table(const std::string& path)
-    : file_(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+symbols::table::table(const loaded_object& of)
+    : file_(::open(of.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     struct stat about {};
-    if (!file_ || ::fstat(file_.get(), &about) != 0 || !S_ISREG(about.st_mode)) return;
+    if (!file_ || ::fstat(file_.get(), &about) != 0 || !S_ISREG(about.st_mode)) {
+        file_.reset();
+        return;
+    }
     file_size_ = static_cast<std::uint64_t>(about.st_size);
     const auto sections = read_sections(file_.get());
+    if (build_id_of(sections) != of.build_id) {
+        file_.reset();  // another file by now: its names would be wrong ones
+        return;
+    }
     // A stripped file still has those that other files may call.
     if (!load(sections, SHT_SYMTAB)) load(sections, SHT_DYNSYM);
+}
+
+std::string symbols::table::build_id_of(const std::vector<ElfW(Shdr)>& sections) const {
+    constexpr std::uint64_t most = 64 * 1024;
+    for (const ElfW(Shdr) & each : sections) {
+        if (each.sh_type != SHT_NOTE || each.sh_size > most) continue;
+        std::string notes(static_cast<std::size_t>(each.sh_size), '\0');
+        if (!read_at(file_.get(), each.sh_offset, notes.data(), notes.size())) continue;
+        if (std::string id = build_id_in(notes, each.sh_addralign); !id.empty()) return id;
+    }
+    return {};
 }
 
 bool symbols::table::load(const std::vector<ElfW(Shdr)>& sections, ElfW(Word) type) {
@@ -110,27 +132,20 @@ std::optional<symbols::table::hit> symbols::table::find(std::uint64_t address) c
 
 namespace {
 
-struct mapped_object {
-    std::uint64_t address;
-    std::string path;
-    std::uint64_t bias = 0;
-};
-
-int look_into(dl_phdr_info* info, std::size_t, void* argument) {
-    auto& wanted = *static_cast<mapped_object*>(argument);
-    for (int i = 0; i < info->dlpi_phnum; ++i) {
-        const ElfW(Phdr)& part = info->dlpi_phdr[i];
-        const std::uint64_t begin = info->dlpi_addr + part.p_vaddr;
-        if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0 || wanted.address < begin ||
-            wanted.address - begin >= part.p_memsz) {
-            continue;
+// The names by which everybody knows them.
+std::string shortened(std::string name) {
+    constexpr std::pair<std::string_view, std::string_view> known[] = {
+        {"std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >",
+         "std::string"},
+        {"std::basic_string_view<char, std::char_traits<char> >", "std::string_view"},
+    };
+    for (const auto& [long_name, short_name] : known) {
+        for (auto at = name.find(long_name); at != std::string::npos;
+             at = name.find(long_name, at + short_name.size())) {
+            name.replace(at, long_name.size(), short_name);
         }
-        // The program itself has no name here.
-        wanted.path = info->dlpi_name[0] != '\0' ? info->dlpi_name : this_program;
-        wanted.bias = info->dlpi_addr;
-        return 1;
     }
-    return 0;
+    return name;
 }
 
 std::string demangled(std::string name) {
@@ -141,14 +156,7 @@ std::string demangled(std::string name) {
     if (text == nullptr) return name;
     std::string readable = text;
     std::free(text);
-    return readable;
-}
-
-std::string shown_path(const std::string& path) {
-    if (path != this_program) return path;
-    std::array<char, 4096> target{};
-    const ssize_t size = ::readlink(this_program, target.data(), target.size());
-    return size > 0 ? std::string(target.data(), static_cast<std::size_t>(size)) : path;
+    return shortened(std::move(readable));
 }
 
 }  // namespace
@@ -156,19 +164,37 @@ std::string shown_path(const std::string& path) {
 symbols::symbols() = default;
 symbols::~symbols() = default;
 
-symbol symbols::at(std::uint64_t address) {
-    mapped_object where{address, {}};
-    if (::dl_iterate_phdr(look_into, &where) == 0) return {};
-    auto& known = tables_[where.path];
-    if (!known) known = std::make_unique<table>(where.path);
-    symbol result;
-    result.object = shown_path(where.path);
-    result.object_offset = address - where.bias;
-    if (const auto found = known->find(address - where.bias)) {
-        result.function = demangled(found->name);
-        result.function_offset = found->offset;
+std::vector<symbol> symbols::at(const loaded_object& of, std::uint64_t address) {
+    auto& known = tables_[of.path];
+    if (!known) known = std::make_unique<table>(of);
+    std::vector<symbol> found;
+    if (known->file() >= 0) {
+        for (source_place& each : lines_.at(of, known->file(), address)) {
+            symbol made;
+            made.function = demangled(std::move(each.function));
+            made.file = std::move(each.file);
+            made.line = each.line;
+            made.inlined = each.inlined;
+            found.push_back(std::move(made));
+        }
     }
-    return result;
+    if (found.empty()) found.emplace_back();
+    for (symbol& each : found) {
+        each.object = of.name;
+        each.object_offset = address - of.bias;
+    }
+    if (const auto function = known->find(address - of.bias)) {
+        found.back().function = demangled(function->name);
+        found.back().function_offset = function->offset;
+    }
+    return found;
+}
+
+std::string function_at(std::uint64_t address) {
+    const auto object = object_at(address);
+    if (!object) return {};
+    symbols known;
+    return known.at(*object, address).back().function;
 }
 
 }  // namespace prefork::process

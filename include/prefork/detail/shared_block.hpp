@@ -64,6 +64,7 @@ class PREFORK_EXPORT shared_ref {
   private:
     friend class pool_core;
     friend shared_ref own_argument(pool_core& core, const memory::block& made, std::size_t bytes);
+    friend shared_ref lend(std::byte* data, std::size_t bytes);
     shared_ref(shared_block* block, std::byte* data, std::size_t bytes) noexcept
         : block_(block), data_(data), bytes_(bytes) {}
     [[nodiscard]] shared_ref adopt(exchange& to) const;
