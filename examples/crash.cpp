@@ -1,4 +1,5 @@
-// What happens when a task crashes: it loses its own result, and nobody else notices.
+// A task that crashes or hangs loses its own result, says why, and can be run again.
+#include <chrono>
 #include <iostream>
 #include <prefork/prefork.hpp>
 #include <stdexcept>
@@ -6,19 +7,22 @@
 #include <vector>
 
 namespace pf = prefork;
+using namespace std::chrono_literals;
 
 int parse(const std::string& text) {
     if (text == "wild pointer") {
         volatile int* nowhere = nullptr;
         return *nowhere;
     }
+    for (volatile bool endless = text == "endless"; endless;) {
+    }
     return std::stoi(text);
 }
 
 int main() {
-    pf::pool pool{{.workers = 2}};
+    pf::pool pool{{.workers = 2, .timeout = 500ms}};
     std::vector<pf::future<int>> results;
-    for (const char* text : {"1", "two", "wild pointer", "4"}) {
+    for (const char* text : {"1", "two", "wild pointer", "endless", "5"}) {
         results.push_back(pool.submit(parse, text));
     }
     for (pf::future<int>& result : results) {
@@ -28,8 +32,11 @@ int main() {
         } catch (const std::invalid_argument& e) {
             std::cout << "invalid_argument: " << e.what() << '\n';
         } catch (const pf::worker_lost& e) {
-            std::cout << e.what() << '\n';
+            std::cout << e.what() << '\n' << e.stack_trace() << '\n';
+            e.save("crash.task");
+        } catch (const pf::task_timeout& e) {
+            std::cout << e.what() << '\n' << e.stack_trace() << '\n';
         }
     }
-    std::cout << "and the pool goes on: " << pool.submit(parse, "5").get() << '\n';
+    std::cout << "and the pool goes on: " << pool.submit(parse, "6").get() << '\n';
 }
