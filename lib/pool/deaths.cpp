@@ -70,6 +70,7 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
 // By its parent where there is no pidfd, or where a sandbox refuses to signal by one. `by`: none
 // for one that is of no use, and runs no task.
 void pool_core::kill_worker(process::worker_entry& worker, killer by) noexcept {
+    // model: worker.kill
     const bool sent = worker.pidfd && base::pidfd_send_signal(worker.pidfd.get(), SIGKILL);
     if (!sent && worker.pidfd && errno == ESRCH) return;
     if (by != killer::none) worker.killed_by = by;

@@ -19,6 +19,7 @@ import time
 CONFIGURATIONS = {
     'one task': 'TASKS=1 DEATHS=1',
     'one task, polling': 'TASKS=1 DEATHS=1 POLLS=1',
+    'one task, killed': 'TASKS=1 KILLS=1',
     'given up': 'TASKS=1 SLOTS=1 GIVE_UPS=1 HANGS=1',
     'one hangs, polling': 'TASKS=2 POLLS=1 HANGS=1',
     'two tasks': 'TASKS=2 DEATHS=1',
@@ -48,11 +49,11 @@ MUTANTS = {
     'HEAD_KEPT': 'TASKS=1 DEATHS=1',                # positions that the dead had reserved are not looked at again
     'MARK_KEPT': 'TASKS=1 DEATHS=1 POLLS=1',        # a dead worker's slot stays polled
     'ONE_WAITER': 'TASKS=1 SLOTS=1 WAITERS=2',      # a commit wakes one waiter
+    'SETTLE_EARLY': 'TASKS=1 KILLS=1',              # SIGKILL sent is taken as the proof of death
+    'NO_WAKE': 'TASKS=1 KILLS=1',                   # who the dead was to wake sleeps on
 }
 
 LARGE_MUTANTS = {
-    'SETTLE_EARLY': 'TASKS=2 SLOTS=1 GIVE_UPS=1',   # SIGKILL sent is taken as the proof of death
-    'NO_WAKE': 'TASKS=2 DEATHS=1',                  # nor is any other
     'LEFT_UNSAID': 'TASKS=2 SLOTS=1 GIVE_UPS=1',    # a late worker goes on without saying so
     'KILL_UNMARKED': 'TASKS=2 GIVE_UPS=1',          # a late worker killed without changing its journal before
     'TAKE_SILENT': 'TASKS=1 SLOTS=1 WAITERS=2 DEATHS=1',    # one waiter takes the result, another sleeps on
@@ -83,8 +84,9 @@ def spin(name, settings, extra=(), optimise='-O2'):
         if not found and re.search('too small|not completed|aborted|out of memory', said):
             raise Failure(f'{name}: the search was not completed:\n{said}')
         if found:
-            path = subprocess.run(['spin', *definitions, '-t', '-p', model], cwd=work, capture_output=True, text=True,
-                                  check=False).stdout if pathlib.Path(work, 'ring.pml.trail').exists() else ''
+            trail = pathlib.Path(work, 'ring.pml.trail')
+            path = subprocess.run(['spin', *definitions, '-k', trail, '-p', model], cwd=work, capture_output=True,
+                                  text=True, check=False).stdout if trail.exists() else ''
             return found[1], int(states[1]), took, path
         return None, int(states[1]), took, ''
 

@@ -28,6 +28,9 @@
 #ifndef DEATHS
 #define DEATHS 0
 #endif
+#ifndef KILLS       /* by the host, of a worker that the task may have nothing to do with */
+#define KILLS 0
+#endif
 #ifndef RETRIES     /* a task's, after a lost run */
 #define RETRIES 0
 #endif
@@ -85,6 +88,9 @@ byte waits_on[WAITERS];     /* slot + 1 of a thread that sleeps in the kernel */
 
 /* What the kernel and the observer know. */
 byte deaths, give_ups;
+#if KILLS
+byte kills = KILLS;
+#endif
 byte dead, killed, condemned, to_kill;   /* one bit a worker */
 byte may_start[POSITIONS];
 bool committed[POSITIONS];
@@ -259,6 +265,7 @@ end_asleep:
        if
        :: atomic { !asleep[me] -> skip }
        :: atomic { deaths > 0 -> deaths--; goto died }
+       :: atomic { has(killed, me) -> goto died }
        fi
     fi;
     atomic { WORKER("sleep.get_up") idle = idle & ~bit(me); bumped[me] = 0 };
@@ -605,12 +612,17 @@ end:
        atomic { to_kill = to_kill & ~bit(d) };
        if
        :: atomic { loses > 0 -> HOST("settle.lost") x = loses - 1; loses = 0;
-              assert(!has(killed, d) || DEATHS > 0);         /* no task dies with a late one */
+              assert(!has(killed, d) || DEATHS + KILLS > 0);         /* no task dies with a late one */
               waited = word[x].waited; word[x].state = lost };
           if :: atomic { waited -> HOST("settle.wake") wake_waiters(x); waited = 0 } :: atomic { !waited -> skip } fi
        :: atomic { loses == 0 -> skip }
        fi;
        atomic { x = 0; d = 0; mutex = 0 }
+#if KILLS
+    /* pool_core::kill_worker: of one that doesn't begin what it claimed, or doesn't answer. */
+    :: atomic { !mutex && kills > 0 -> HOST("worker.kill") kills--;
+           if :: killed = killed | bit(0) :: killed = killed | bit(WORKERS - 1) fi }
+#endif
 #if GIVE_UPS
     /* pool_core::give_up, of what a worker has. */
     :: atomic { !mutex && give_ups > 0 && (may_give_up(0) || may_give_up(SLOTS - 1)) -> HOST("give_up.word") mutex = 1; flush(); give_ups--;
