@@ -37,7 +37,7 @@ class attacker {
             if (server_ && clock::now() >= next_server_kill) {
                 next_server_kill = clock::now() + std::chrono::milliseconds(3000 + up_to(4000));
                 if (base::pidfd_send_signal(server_.get(), SIGKILL)) counts_.server_kills += 1;
-            } else if (server_) {
+            } else if (server_ && counts_.lull.load() == 0) {
                 strike();
             }
             rest();
@@ -124,13 +124,11 @@ class attacker {
 
     // The instants are to be random, and the machine is to have time for the rest.
     void rest() {
-        // Now and then long enough for a refresh().
-        const timespec time{0, static_cast<long>(one_in(2000) ? lull_ns_ : up_to(2 * pace_ns_))};
+        const timespec time{0, static_cast<long>(up_to(2 * pace_ns_))};
         ::nanosleep(&time, nullptr);
     }
 
     static constexpr std::uint64_t pace_ns_ = 500'000;
-    static constexpr std::uint64_t lull_ns_ = 300'000'000;
 
     shared_counts& counts_;
     const std::string server_name_;

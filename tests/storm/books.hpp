@@ -75,6 +75,7 @@ struct alignas(128) page {
 /// Shared by the host, its workers and the attacker.
 struct shared_counts {
     std::atomic<std::uint32_t> over;  ///< the attacker is to end
+    std::atomic<std::uint32_t> lull;  ///< the attacker is to wait
     std::atomic<pid_t> server;        ///< as tasks see it
     std::atomic<std::uint64_t> kills;
     std::atomic<std::uint64_t> server_kills;

@@ -94,8 +94,9 @@ void do_deed(const submission& task) {
             return;
         case deed::hog:
             return take_memory(much);
-        case deed::brood:
-            fork_child(much, 60'000'000);
+        case deed::brood:  // each within what a process may have, and together beyond it
+            fork_child(little, 60'000'000);
+            fork_child(little, 60'000'000);
             for (;;) ::pause();
     }
 }

@@ -14,6 +14,19 @@ namespace storm {
 /// Before the pool is made: where tasks note what they do.
 void set_books(books& to) noexcept;
 
+// The address sanitizer ends a process that is out of memory, and holds what was freed.
+#if defined(__SANITIZE_ADDRESS__)
+#define PREFORK_STORM_ASAN
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PREFORK_STORM_ASAN
+#endif
+#endif
+#ifdef PREFORK_STORM_ASAN
+inline constexpr bool has_memory_limit = false;
+#else
+inline constexpr bool has_memory_limit = true;
+#endif
 inline constexpr std::uint64_t worker_memory_limit = std::uint64_t{40} << 20;
 
 std::uint64_t run(const submission& task);

@@ -177,7 +177,7 @@ pf::pool_options pool_of(const options& how, const std::string& name) {
     pf::pool_options made{.workers = how.workers, .queue_limit = 4000, .retries = 1000};
     made.max_tasks_per_worker = 20'000;
     made.memory_budget = 256 * mebibyte;
-    made.worker_memory_limit = storm::worker_memory_limit;
+    if (storm::has_memory_limit) made.worker_memory_limit = storm::worker_memory_limit;
     made.grace = 10ms;
     made.name = name;
     made.seed = how.seed;
