@@ -334,6 +334,7 @@ class pool_core {
     [[nodiscard]] bool lines_are_there() noexcept;
     void handle(process::received&& got);
     void worker_ended(unsigned seat, const process::death& how);
+    void note_failed_fork(const process::message& what) noexcept;
     void note_failed_start(const process::worker_entry& worker, const process::death& how) noexcept;
     void look_at_tasks(base::time_point now);
     void look_at_worker(process::worker_entry& worker, base::time_point now);

@@ -54,9 +54,9 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
     worker.pidfd = std::move(got.pidfd);
     if (!worker.pidfd) {
         // No number was free for it here. Without it the worker couldn't be ended, so it is now.
+        kill_worker(worker, killer::none);
         if (first_start_failure_.empty())
             first_start_failure_ = "recvmsg: no descriptor free for a worker's pidfd";
-        kill_worker(worker, killer::none);
         return;
     }
     epoll_event end{};

@@ -78,7 +78,11 @@ pool_core::woken pool_core::sleep_until(lock& held, base::time_point deadline) n
         const int told = base::fail_point::refused("monitor.epoll_wait")
                              ? -1
                              : ::epoll_wait(deaths_.get(), ended, std::size(ended), 0);
-        for (int i = 0; i < told; ++i) told_dead_.push_back(ended[i].data.u32);
+        try {
+            for (int i = 0; i < told; ++i) told_dead_.push_back(ended[i].data.u32);
+        } catch (const std::bad_alloc&) {
+            // There is still the fork server's word.
+        }
     }
     if (ready > 0 && watched[0].revents != 0) {
         std::uint64_t drained = 0;
@@ -177,9 +181,7 @@ void pool_core::look_at_everything(lock& held) {
 
 void pool_core::handle(process::received&& got) {
     const process::message& what = got.what;
-    if (what.kind == process::message_kind::fork_failed && first_start_failure_.empty()) {
-        first_start_failure_ = std::string(what.text) + ": " + ::strerrordesc_np(what.code);
-    }
+    if (what.kind == process::message_kind::fork_failed) note_failed_fork(what);
     if (what.seat >= roster_.all().size()) return;
     process::worker_entry& worker = roster_.at(what.seat);
     switch (what.kind) {
@@ -212,6 +214,15 @@ void pool_core::handle(process::received&& got) {
                              {what.code, what.status, std::uint64_t{what.peak_kib} * 1024});
             }
             return;
+    }
+}
+
+void pool_core::note_failed_fork(const process::message& what) noexcept {
+    if (!first_start_failure_.empty()) return;
+    try {
+        first_start_failure_ = std::string(what.text) + ": " + ::strerrordesc_np(what.code);
+    } catch (const std::bad_alloc&) {
+        // As below.
     }
 }
 
@@ -294,14 +305,15 @@ void pool_core::start_due_workers(base::time_point now) {
         reset_seat(*seat);
         roster_.at(*seat).server = server_.get();
         if (!server_->fork_worker(*seat, index)) {
-            // EPIPE: it is gone, and may have said why.
-            if (first_start_failure_.empty() && errno != EPIPE) {
-                first_start_failure_ =
-                    std::string("send to the fork server: ") + ::strerrordesc_np(errno);
-            }
+            const int error = errno;
             // If the server is gone, server_ended() is about to hear of it: due again after that.
             roster_.ended(*seat, now, false);
             vacate(roster_.at(*seat));
+            // EPIPE: it is gone, and may have said why.
+            if (first_start_failure_.empty() && error != EPIPE) {
+                first_start_failure_ =
+                    std::string("send to the fork server: ") + ::strerrordesc_np(error);
+            }
             return;
         }
     }
@@ -313,6 +325,7 @@ void pool_core::reset_seat(unsigned seat) {
          {&notes.running, &notes.started, &notes.left, &notes.memory_at_start, &notes.turn}) {
         word->store(0, std::memory_order_relaxed);
     }
+    notes.pid.store(0, std::memory_order_relaxed);
     notes.counts.reset();
     log_->reset(seat);
 }

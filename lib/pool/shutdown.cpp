@@ -179,7 +179,9 @@ __attribute__((destructor(101))) void free_remains() {
 // user's.
 void pool_core::end(lock& held) noexcept {
     ended_ = true;
-    const pool_options options = std::exchange(options_, pool_options{.name = options_.name});
+    pool_options name_only;
+    name_only.name = std::move(options_.name);  // moved: a copy needs memory that may not be there
+    const pool_options options = std::exchange(options_, std::move(name_only));
     const auto functions = std::exchange(functions_, std::nullopt);
     const auto tasks = std::exchange(records_, {});
     roster_ = {};

@@ -79,7 +79,7 @@ class roster {
     [[nodiscard]] worker_entry& at(unsigned seat) { return entries_[seat]; }
     [[nodiscard]] std::vector<worker_entry>& all() noexcept { return entries_; }
     [[nodiscard]] unsigned workers() const noexcept {
-        return static_cast<unsigned>(next_start_.size()) - 1;
+        return next_start_.empty() ? 0 : static_cast<unsigned>(next_start_.size()) - 1;
     }
     [[nodiscard]] bool is_spare(const worker_entry& entry) const noexcept {
         return entry.index == workers();
@@ -129,7 +129,7 @@ class roster {
     };
 
     std::vector<worker_entry> entries_;
-    std::vector<start_state> next_start_{1};  // by index, the spare's last
+    std::vector<start_state> next_start_;  // by index, the spare's last
     base::time_point failing_since_ = base::never;
 };
 

@@ -173,6 +173,35 @@ TEST_CASE("shutdown asks what runs to stop, and doesn't kill what does") {
     for (const int fd : ends) ::close(fd);
 }
 
+TEST_CASE("a task that began, was lost, and waits past its deadline is late: it did not expire") {
+    const pf::test::leaks none_left;
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    int go[2];
+    REQUIRE(::pipe(go) == 0);
+    {
+        pf::pool pool{{.workers = 1, .keep_fds = {ends[1], go[0]}, .name = "render"}};
+        const auto dies = [](int told, int waits) {
+            static_cast<void>(!::write(told, "b", 1));
+            static_cast<void>(next_byte(waits));
+            ::raise(SIGKILL);
+        };
+        auto late = pool.with({.deadline = steady_clock::now() + 3s, .retries = 1})
+                        .submit(dies, ends[1], go[0]);
+        REQUIRE(next_byte(ends[0]) == 'b');
+        pool.pause();  // so that nobody begins its second run
+        REQUIRE(::write(go[1], "g", 1) == 1);
+        REQUIRE_THROWS_WITH(late.get_for(20s),
+                            "task 0 of pool 'render' was not run again before its deadline: its "
+                            "worker was lost in attempt 1");
+        CHECK(pool.stats().expired == 0);
+        CHECK(pool.stats().timeouts == 1);
+        pool.resume();
+        CHECK(pool.submit(twice, 4).get_for(20s) == 8);
+    }
+    for (const int fd : {ends[0], ends[1], go[0], go[1]}) ::close(fd);
+}
+
 TEST_CASE("extend() prolongs the running task's timeout, and no other's") {
     pf::pool pool{{.workers = 1, .grace = 1ms}};
     const auto prolonged = [] {

@@ -396,3 +396,33 @@ TEST_CASE("a task that is cancelled as it expires gives its arguments back") {
     CHECK(pool.submit(length, more_than_a_quarter).get_for(20s) == more_than_a_quarter.size());
     fail_point::disarm();
 }
+
+TEST_CASE("a queue isn't full because a task that ran for long waits for another run") {
+    const pf::test::leaks none_left;
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    {
+        pf::pool pool{{.workers = 2,
+                       .queue_limit = 8,
+                       .when_full = pf::overflow::fail,
+                       .keep_fds = {ends[0]}}};
+        const auto dies_once = [](int waits, pid_t host) {
+            char byte = 0;
+            static_cast<void>(!::read(waits, &byte, 1));
+            if (byte == 'd') ::raise(SIGKILL);
+            return host;
+        };
+        auto old = pool.with({.retries = 1}).submit(dies_once, ends[0], ::getpid());
+        for (int i = 0; i < 200; ++i) REQUIRE(pool.submit(twice, i).get_for(20s) == 2 * i);
+        pool.pause();
+        REQUIRE(::write(ends[1], "d", 1) == 1);
+        REQUIRE(pf::test::until([&] { return pool.stats().retried == 1; }));
+        auto next = pool.try_submit(twice, 4);
+        CHECK(next.has_value());
+        pool.resume();
+        REQUIRE(::write(ends[1], "g", 1) == 1);
+        CHECK(old.get_for(20s) == ::getpid());
+        if (next) CHECK(next->get_for(20s) == 8);
+    }
+    for (const int fd : ends) ::close(fd);
+}

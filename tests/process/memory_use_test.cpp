@@ -7,6 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/in_child.hpp"
+#include "support/until.hpp"
 
 using namespace prefork::process;
 
@@ -40,6 +41,12 @@ TEST_CASE("a family has the memory of its children too") {
     char byte = 0;
     REQUIRE(::read(ready[0], &byte, 1) == 1);
     CHECK(family_memory(::getpid()) >= private_memory(::getpid()) + much);
+    CHECK(family_memory(::getpid(), std::chrono::hours(1)) >= private_memory(::getpid()) + much);
+    // A child is older than that sooner or later; the kernel tells starts to 10 ms.
+    CHECK(prefork::test::until([] {
+        return family_memory(::getpid(), std::chrono::milliseconds(20)) <
+               private_memory(::getpid()) + much;
+    }));
     ::kill(child, SIGKILL);
     CHECK(prefork::test::wait_for_child(child).signal == SIGKILL);
     CHECK(private_memory(child) == 0);

@@ -397,3 +397,31 @@ TEST_CASE("a commit wakes every thread that waits for the task") {
     for (std::thread& each : waiters) each.join();
     CHECK(woken == 2);
 }
+
+TEST_CASE("a task that is as old as several laps is put back at most a lap before the tail") {
+    prefork::test::ring_memory memory{8};
+    ring tasks = memory.make();
+    claimer slow{tasks, 1};
+    claimer quick{tasks, 2};
+    tasks.publish(0, priority::low);
+    const auto old = slow.try_claim();
+    REQUIRE(old);
+    // The low queue, too, goes round: the old task's entry is another's.
+    for (std::uint64_t i = 1; i < 100; ++i) {
+        if (i % 8 == 0) continue;
+        tasks.publish(i, priority::low);
+        const auto task = quick.try_claim();
+        REQUIRE(task);
+        REQUIRE(tasks.commit(task->position, task->word) == commit_result::done);
+        tasks.free(i);
+    }
+    CHECK(tasks.in_last_lap(0, 100) == 96);
+    CHECK(tasks.in_last_lap(93, 100) == 93);
+    for (auto& entry : memory.hints().retry) entry = 1 + 96;  // taken, so that it goes by head
+    REQUIRE(tasks.put_back(old->word, 1));
+    for (auto& entry : memory.hints().retry) entry = 0;
+    CHECK(memory.hints().head >= 92);
+    const auto again = quick.try_claim();
+    REQUIRE(again);
+    CHECK(again->position == 0);
+}
