@@ -260,6 +260,8 @@ template <class E, class... Args>
         case kind::underflow_error:
             rethrow_as<std::underflow_error>(type, message, message);
         case kind::regex_error:
+            // An enumeration of four bits: another number would not be one of its values.
+            if (got.code < 0 || got.code > 15) break;
             rethrow_as<std::regex_error>(type, message,
                                          static_cast<std::regex_constants::error_type>(got.code));
         case kind::system_error:

@@ -1,6 +1,7 @@
 #include "codec/exception_codec.hpp"
 
 #include <any>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -211,4 +212,18 @@ TEST_CASE("truncated or altered bytes end in an exception and in nothing worse")
             CHECK(decode_exception(std::as_bytes(std::span{altered})) != nullptr);
         }
     }
+}
+
+TEST_CASE("a regex_error with a code that no regex_error has arrives without it") {
+    std::string bytes;
+    try {
+        throw std::regex_error(std::regex_constants::error_brack);
+    } catch (...) {
+        bytes = encode_current_exception(1000);
+    }
+    const std::int32_t code = 0x7fffffff;
+    std::memcpy(bytes.data() + sizeof(std::uint32_t), &code, sizeof code);
+    const std::exception_ptr got = decode_exception(std::as_bytes(std::span{bytes}));
+    CHECK_FALSE(caught_as<std::regex_error>(got));
+    CHECK(caught_as<task_error>(got));
 }
