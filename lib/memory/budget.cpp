@@ -24,6 +24,13 @@ void budget::give_back(std::size_t writer, std::uint64_t bytes) noexcept {
     publish(writer, own_[writer] - std::min(own_[writer], bytes));
 }
 
+std::optional<std::uint64_t> budget::mend(std::size_t writer) noexcept {
+    const std::uint64_t seen = sums_[writer].load(std::memory_order_relaxed);
+    if (seen == own_[writer]) return std::nullopt;
+    tell(writer);
+    return seen;
+}
+
 std::uint64_t budget::taken() const noexcept {
     std::uint64_t sum = 0;
     for (const word& each : sums_) {

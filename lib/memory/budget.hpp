@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,6 +35,15 @@ class budget {
     [[nodiscard]] bool take(std::size_t writer, std::uint64_t bytes) noexcept;
     /// After the pages are gone, not before.
     void give_back(std::size_t writer, std::uint64_t bytes) noexcept;
+    /// By the writer: tells its sum once more, over whatever somebody else has written there.
+    void tell(std::size_t writer) noexcept { publish(writer, own_[writer]); }
+    /// Host, after the writer's proven death: its sum can't change any more, but by forget().
+    void freeze(std::size_t writer) noexcept {
+        own_[writer] = sums_[writer].load(std::memory_order_relaxed);
+    }
+    /// Host, for its own word and those of the dead: puts right what a worker has written over, and
+    /// says what that was.
+    [[nodiscard]] std::optional<std::uint64_t> mend(std::size_t writer) noexcept;
     /// Host, after the writer's proven death and the release of its pages.
     void forget(std::size_t writer) noexcept { publish(writer, 0); }
 
@@ -51,7 +61,8 @@ class budget {
     }
 
     std::span<word> sums_;
-    std::vector<std::uint64_t> own_;  ///< private to this process: true for its own writers only
+    /// Private to this process: true for its own writers, and, in the host, for the dead.
+    std::vector<std::uint64_t> own_;
     std::uint64_t limit_;
     cgroup_room room_;
 };

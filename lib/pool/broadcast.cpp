@@ -31,7 +31,7 @@ void pool_core::broadcast(const call& what) {
     check_function(what);
     const inside here{*this};
     append_broadcast(held, what);
-    const std::uint32_t number = control_->flags().broadcasts.load(std::memory_order_relaxed);
+    const auto number = static_cast<std::uint32_t>(broadcasts_.size());
     struct awaited {
         unsigned seat;
         pid_t pid;
@@ -52,15 +52,16 @@ void pool_core::broadcast(const call& what) {
 }
 
 void pool_core::append_broadcast(lock& held, const call& what) {
-    broadcasts_.emplace_back();
-    kept_broadcast& kept = broadcasts_.back();
+    // May wait without the mutex, while another thread appends its own.
+    const memory::block block =
+        allocate_arguments(held, sizeof(process::broadcast_call) + what.size, overflow::wait);
     try {
-        kept.block =
-            allocate_arguments(held, sizeof(process::broadcast_call) + what.size, overflow::wait);
+        broadcasts_.push_back({block, {}});
     } catch (...) {
-        broadcasts_.pop_back();
+        arguments_->release(block);
         throw;
     }
+    kept_broadcast& kept = broadcasts_.back();
     auto* const made = new (kept.block.data) process::broadcast_call{};
     made->function = reinterpret_cast<std::uint64_t>(what.function);
     made->size = what.size;
@@ -75,7 +76,8 @@ void pool_core::append_broadcast(lock& held, const call& what) {
     link.store(offset, std::memory_order_relaxed);
     last_broadcast_ = made;
     // seq_cst: before the wakes, see worker_loop::is_called_away().
-    flags.broadcasts.fetch_add(1, std::memory_order_seq_cst);
+    flags.broadcasts.store(static_cast<std::uint32_t>(broadcasts_.size()),
+                           std::memory_order_seq_cst);
     base::fail_point::pass("broadcast.counted");
     wake_all_workers();
 }

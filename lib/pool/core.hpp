@@ -23,6 +23,7 @@
 #include "memory/argument_arena.hpp"
 #include "memory/budget.hpp"
 #include "memory/region.hpp"
+#include "pool/damage.hpp"
 #include "pool/function_check.hpp"
 #include "pool/task_record.hpp"
 #include "prefork/detail/pool_core.hpp"
@@ -110,7 +111,9 @@ class pool_core {
     // ---- gather.cpp
     [[nodiscard]] bool ready(ticket task) {
         require_host_for(task);
-        return is_ready(task);
+        if (is_ready(task)) return true;
+        begin_looks();
+        return false;
     }
     [[nodiscard]] bool wait(ticket task, base::time_point deadline);
     [[nodiscard]] bool wait(ticket task, base::time_point deadline, const std::stop_token& stop);
@@ -250,6 +253,8 @@ class pool_core {
     [[nodiscard]] task_record* find(ticket task) noexcept;
     void note_label(const std::string& label, bool failed, std::optional<std::uint64_t> ran);
     [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
+    [[nodiscard]] std::exception_ptr not_a_result(const task_record& record, const char* why,
+                                                  std::uint64_t seen);
     void read_result(const task_record& record, ring::slot_word word, outcome& into);
     [[nodiscard]] std::exception_ptr read_block(const task_record& record, ring::slot_word word,
                                                 std::uint64_t size, outcome& into);
@@ -320,6 +325,27 @@ class pool_core {
     // ---- evidence.cpp, with the mutex held
     [[nodiscard]] std::shared_ptr<task_evidence> gather_evidence(task_record& record, loss known);
 
+    // ---- damage.cpp, all but the first with the mutex held
+    void begin_looks() noexcept;
+    void look_for_damage(base::time_point now);
+    void mend_shared();
+    void report_damage(lock& held);
+    [[nodiscard]] static std::exception_ptr overwritten(const task_record& record);
+    void note_damage(const std::string& what, std::uint64_t value) noexcept;
+    template <class T>
+    void mend(std::atomic<T>& word, T right, const char* name) noexcept;
+    void mend_switches();
+    void mend_hints();
+    void look_at_journal(process::worker_entry& worker);
+    [[nodiscard]] const char* what_is_wrong(const task_record& record, ring::slot_word word);
+    void end_damaged(task_record& record, ring::slot_word word, const char* why);
+    void look_at_claim(const task_record& record, ring::slot_word word, base::time_point now);
+    [[nodiscard]] bool look_at_words(base::time_point now);
+    void look_at_free_slots();
+    [[nodiscard]] bool is_idle(const process::worker_entry& worker) const noexcept;
+    void look_at_waiting(std::uint64_t oldest);
+    void judge_suspects();
+
     // ---- monitor.cpp
     /// What ended a sleep of the monitor, or of the thread that constructs the pool.
     enum class woken { by_time, by_news, by_end_of_server };
@@ -339,7 +365,9 @@ class pool_core {
     void look_at_tasks(base::time_point now);
     void look_at_worker(process::worker_entry& worker, base::time_point now);
     void look_at_deadlines(base::time_point now);
-    void look_at_claims(base::time_point now);
+    [[nodiscard]] base::time_point end_of_run(const task_record& record,
+                                              const process::worker_entry& worker,
+                                              base::time_point now);
     void give_up_late(task_record& record, process::worker_entry& worker, base::time_point now);
     void look_at_trace(process::worker_entry& worker, base::time_point now);
     void start_due_workers(base::time_point now);
@@ -427,6 +455,7 @@ class pool_core {
     std::vector<unsigned> told_dead_;    ///< seats, by deaths_; of whoever calls sleep_until()
     base::unique_fd wake_fd_;            ///< an eventfd; workers have it too, for their log lines
     bool closing_ = false;               ///< no new tasks
+    bool paused_ = false;                ///< workers claim nothing
     bool stopping_ = false;              ///< the monitor is to end
     std::atomic<bool> orphaned_{false};  ///< the pool object is gone
     bool ended_ = false;                 ///< and nobody holds anything of it any more
@@ -439,7 +468,6 @@ class pool_core {
     std::shared_ptr<std::atomic<std::uint64_t>> kept_by_errors_ =
         std::make_shared<std::atomic<std::uint64_t>>(0);
     base::time_point next_memory_look_{};
-    base::time_point next_claim_look_{};
     base::time_point trim_at_ = base::never;  ///< when unused pages of arguments go back
     base::time_point next_deadline_ = base::never;
     stats::report report_;
@@ -453,6 +481,7 @@ class pool_core {
 
     std::optional<gate::gate> gate_;
     tallies tallies_;
+    damage_books damage_;
     std::map<std::string, label_tally> label_tallies_;
     stats::counter inline_runs_{};
     base::tick_scale scale_;

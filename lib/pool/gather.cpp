@@ -7,6 +7,7 @@
 #include "codec/exception_codec.hpp"
 #include "memory/result_arena.hpp"
 #include "pool/core.hpp"
+#include "pool/damage.hpp"
 #include "pool/shared_block.hpp"
 #include "prefork/error.hpp"
 
@@ -108,9 +109,10 @@ bool pool_core::sleep_for(ticket task, base::time_point deadline, const std::sto
 }
 
 // It has been waited for a long time. If no worker has claimed it, the one that was to may have
-// been stopped, and the others don't know.
+// been stopped, and the others don't know; or somebody has written over what leads them to it.
 void pool_core::recall(ticket task) {
     const lock held{mutex_};
+    if (damage_.begin_looks()) wake_monitor();
     const ring::slot_word word = ring_->word(task.position);
     if (word.state() == ring::state::ready && ring::distance(task.position, word.seq()) == 0)
         ring_->recall(task.position, word);
@@ -162,13 +164,12 @@ outcome pool_core::collect(task_record& record, ring::slot_word word) {
     const bool ran = word.state() == ring::state::done;
     if (record.failure) {
         result.failure_ = std::exchange(record.failure, nullptr);
-    } else if (word.state() == ring::state::done &&
-               ring::distance(record.position, word.seq()) == 0) {
+    } else if (ran && is_of(record, word) && word.owner() != 0 &&
+               word.owner() <= held_results_.size()) {
         read_result(record, word, result);
     } else {
-        result.failure_ = std::make_exception_ptr(
-            decode_error("task " + std::to_string(record.position) +
-                         ": its slot was overwritten by a worker gone wild"));
+        note_damage("the word of task " + std::to_string(record.position), word.bits());
+        result.failure_ = overwritten(record);
     }
     if (record.label) {
         const auto ticks = static_cast<std::uint64_t>(ring_->at(record.position).due);
@@ -178,22 +179,13 @@ outcome pool_core::collect(task_record& record, ring::slot_word word) {
     return result;
 }
 
-namespace {
-
-std::exception_ptr not_a_result(const task_record& record, const char* why) {
-    return std::make_exception_ptr(
-        decode_error("result of task " + std::to_string(record.position) + ": " + why));
-}
-
-}  // namespace
-
 void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
     const ring::slot& slot = ring_->at(record.position);
     const auto description =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));
     // Blocks that the result names stay while it isn't decoded, even if their worker dies
     // meanwhile.
-    if (description.refers && word.owner() != 0 && word.owner() <= held_results_.size()) {
+    if (description.refers) {
         hold_seat(word.owner() - 1, into);
         into.kept_ = record.attachments;  // it may be an argument that comes back
         into.names_arrays_ = true;
@@ -204,7 +196,8 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
         case ring::payload_kind::inlined:
         case ring::payload_kind::exception:
             if (size > slot.payload.size()) {
-                into.failure_ = not_a_result(record, "an inline payload larger than its slot");
+                into.failure_ =
+                    not_a_result(record, "an inline payload larger than its slot", size);
                 return;
             }
             std::memcpy(into.inline_.data(), slot.payload.data(), size);
@@ -216,6 +209,10 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
             if (into.failure_) return;
             break;
         case ring::payload_kind::expired:
+            if (record.deadline == base::never) {
+                into.failure_ = not_a_result(record, "expired, without a deadline", size);
+                return;
+            }
             into.failure_ = late_in_queue(record);
             count_late_in_queue(record);
             return;
@@ -231,7 +228,8 @@ void pool_core::read_result(const task_record& record, ring::slot_word word, out
                      : "")));
             return;
         default:
-            into.failure_ = not_a_result(record, "a payload of no known kind");
+            into.failure_ = not_a_result(record, "a payload of no known kind",
+                                         static_cast<std::uint64_t>(kind));
             return;
     }
     if (kind == ring::payload_kind::exception || kind == ring::payload_kind::exception_block) {
@@ -244,12 +242,13 @@ std::exception_ptr pool_core::read_block(const task_record& record, ring::slot_w
     std::uint64_t offset = 0;
     std::memcpy(&offset, ring_->at(record.position).payload.data(), sizeof offset);
     const unsigned seat = word.owner() - 1;
-    if (seat >= roster_.all().size()) return not_a_result(record, "a commit by no worker");
+    // Whatever its worker says: we are about to read it, and perhaps to make a copy.
+    if (size > budget_->limit()) return not_a_result(record, "larger than the memory budget", size);
     const auto part = region_->results(seat);
     // A block lies in the part of the worker that committed it, and nowhere else.
     const auto payload =
         memory::checked_result(part, offset - region_->offset_of(part.data()), size);
-    if (!payload) return not_a_result(record, "a block outside of its worker's part");
+    if (!payload) return not_a_result(record, "a block outside of its worker's part", offset);
     into.block_ = payload->data();
     into.size_ = payload->size();
     hold_seat(seat, into);

@@ -28,8 +28,7 @@ void pool_core::look_at_memory(base::time_point now) {
 void pool_core::look_at_memory_of(process::worker_entry& worker) {
     process::journal& notes = control_->journal_of(worker.seat);
     const std::uint64_t limit = options_.worker_memory_limit;
-    const std::uint64_t began_with = notes.memory_at_start.load(std::memory_order_relaxed);
-    const auto growth = [began_with](std::uint64_t has) {
+    const auto growth = [began_with = worker.began_with](std::uint64_t has) {
         return has > began_with ? has - began_with : 0;
     };
     // The run first: what is measured is its own if it still runs afterwards.
@@ -57,6 +56,7 @@ void pool_core::ask_to_leave(process::worker_entry& worker) {
     const std::uint64_t now = turn.load(std::memory_order_acquire);
     if (now == process::has_left) return kill_worker(worker, killer::memory_limit);
     if (now == process::turn_to_leave) return;
+    worker.asked_to_leave = true;
     turn.store(process::turn_to_leave, std::memory_order_release);
     ring_->beds().wake_seat(worker.seat);
 }

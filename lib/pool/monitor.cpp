@@ -146,6 +146,8 @@ void pool_core::look_at_everything(lock& held) {
     const base::time_point now = base::monotonic::now();
     make_room_for_results();
     look_at_tasks(now);
+    look_for_damage(now);
+    report_damage(held);
     look_at_memory(now);
     replace_server(now);
     start_due_workers(now);
@@ -191,6 +193,8 @@ void pool_core::handle(process::received&& got) {
             return;
         case process::message_kind::started:
             roster_.started(what.seat);
+            worker.began_with =
+                control_->journal_of(what.seat).memory_at_start.load(std::memory_order_relaxed);
             started_or_ended_.notify_all();
             if (!roster_.is_alive(what.seat)) return;
             server_restarts_ = 0;
@@ -250,6 +254,8 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
     const bool useful = in_peace || notes.counts.count.load(std::memory_order_relaxed) > 0;
     report_.retire(notes.counts);
+    budget_->freeze(seat);
+    ++damage_.deaths;
     worker.trace_until = {};
     look_at_trace(worker, base::monotonic::now());
     try {
@@ -259,6 +265,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     }
     roster_.ended(seat, base::monotonic::now(), useful);
     started_or_ended_.notify_all();
+    mend_shared();
     // model: settle.proof
     settle_death(worker, how);
     if (was_running && !in_peace) ++tallies_.lost_workers;
@@ -321,11 +328,12 @@ void pool_core::start_due_workers(base::time_point now) {
 
 void pool_core::reset_seat(unsigned seat) {
     process::journal& notes = control_->journal_of(seat);
-    for (auto* word :
-         {&notes.running, &notes.started, &notes.left, &notes.memory_at_start, &notes.turn}) {
+    for (auto* word : {&notes.running, &notes.started, &notes.left, &notes.memory_at_start,
+                       &notes.turn, &notes.stop_for}) {
         word->store(0, std::memory_order_relaxed);
     }
     notes.pid.store(0, std::memory_order_relaxed);
+    notes.extended.store(0, std::memory_order_relaxed);  // by a task that ended its worker
     notes.counts.reset();
     log_->reset(seat);
 }
@@ -333,7 +341,6 @@ void pool_core::reset_seat(unsigned seat) {
 void pool_core::look_at_tasks(base::time_point now) {
     next_deadline_ = base::never;
     if (timed_tasks_ > 0) next_deadline_ = base::deadline_after(now, shortest_timeout_);
-    if (timed_tasks_ > 0) look_at_claims(now);
     if (now >= next_due_) look_at_deadlines(now);
     next_deadline_ = std::min(next_deadline_, next_due_);
     for (process::worker_entry& each : roster_.all()) {
@@ -363,33 +370,18 @@ void pool_core::look_at_deadlines(base::time_point now) {
     next_due_ = next;
 }
 
-// A worker begins what it claimed within microseconds. One that has not after a second, and after
-// the task's run time, was stopped (SIGSTOP), and would keep the task for ever: it is ended, and
-// the task, which has not begun, runs elsewhere.
-void pool_core::look_at_claims(base::time_point now) {
-    constexpr std::chrono::milliseconds interval{500};
-    constexpr std::chrono::seconds shortest_stop{1};
-    if (now >= next_claim_look_) {
-        next_claim_look_ = now + interval;
-        for (const task_record& record : records_) {
-            if (!record.in_use || record.quarantined || record.timeout.count() == 0) continue;
-            const ring::slot_word word = ring_->word(record.position);
-            if (word.state() != ring::state::claimed || !roster_.is_alive(word.owner() - 1))
-                continue;
-            process::worker_entry& worker = roster_.at(word.owner() - 1);
-            const ring::slot_word running{
-                control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
-            if (ring::same_run(running, word)) continue;
-            if (!ring::same_run(worker.unbegun, word)) {
-                worker.unbegun = word;
-                worker.unbegun_since = now;
-            } else if (now - worker.unbegun_since >=
-                       std::max<std::chrono::nanoseconds>(record.timeout, shortest_stop)) {
-                kill_worker(worker, killer::timeout);
-            }
-        }
-    }
-    next_deadline_ = std::min(next_deadline_, next_claim_look_);
+// By what its journal says of itself, which is believed: whoever can prolong its own time has no
+// need to lie. One that says that it will begin later began when it was seen first.
+base::time_point pool_core::end_of_run(const task_record& record,
+                                       const process::worker_entry& worker, base::time_point now) {
+    const process::journal& notes = control_->journal_of(worker.seat);
+    const std::uint64_t started = notes.started.load(std::memory_order_relaxed);
+    const base::nanoseconds ran =
+        started <= base::ticks() ? scale_.since(started) : now - worker.seen_since;
+    // Numbers of someone gone wild may not fit.
+    const std::chrono::duration<long double, std::nano> prolonged{std::clamp<std::int64_t>(
+        notes.extended.load(std::memory_order_relaxed), 0, std::int64_t{1} << 62)};
+    return base::deadline_after(now, prolonged + record.timeout - ran);
 }
 
 void pool_core::look_at_worker(process::worker_entry& worker, base::time_point now) {
@@ -401,20 +393,15 @@ void pool_core::look_at_worker(process::worker_entry& worker, base::time_point n
     const process::journal& notes = control_->journal_of(worker.seat);
     const ring::slot_word running{notes.running.load(std::memory_order_acquire)};
     if (running.bits() == 0) return;
+    if (!ring::same_run(std::exchange(worker.seen_run, running), running)) worker.seen_since = now;
     task_record& record = record_at(running.seq());
     const ring::slot_word word = ring_->word(record.position);
-    if (!record.in_use || !ring::same_run(word, running) || word.state() != ring::state::claimed) {
+    if (!record.in_use || !ring::same_run(word, running) || word.state() != ring::state::claimed ||
+        word.owner() != worker.seat + 1) {
         return;
     }
     base::time_point end = record.deadline;
-    if (record.timeout.count() > 0) {
-        const auto ran = scale_.since(notes.started.load(std::memory_order_relaxed));
-        // Believed as it is: whoever can prolong its own time has no need to lie. But numbers of
-        // someone gone wild may not fit.
-        const std::chrono::duration<long double, std::nano> prolonged{std::clamp<std::int64_t>(
-            notes.extended.load(std::memory_order_relaxed), 0, std::int64_t{1} << 62)};
-        end = std::min(end, base::deadline_after(now, prolonged + record.timeout - ran));
-    }
+    if (record.timeout.count() > 0) end = std::min(end, end_of_run(record, worker, now));
     if (now < end) {
         next_deadline_ = std::min(next_deadline_, end);
         return;
@@ -491,7 +478,7 @@ base::time_point pool_core::next_look(base::time_point now) {
             next = std::min(next, after > now ? after : now + longest_sleep);
         }
     }
-    next = std::min(next, trim_at_);
+    next = std::min({next, trim_at_, damage_.next_look});
     if (gate_) next = std::min(next, now + std::chrono::seconds(1));
     return next;
 }

@@ -34,6 +34,7 @@ void pool_core::watch(ticket task, std::function<void()> callback) {
     const lock held{mutex_};
     watches_.push_back({task, std::move(callback)});
     if (!request_notice(task)) signal_event();
+    if (damage_.begin_looks()) wake_monitor();
 }
 
 bool pool_core::poll() {
@@ -87,7 +88,7 @@ bool pool_core::all_ended() {
         const task_record& record = record_at(oldest_unended_);
         // Another position: this one was skipped, or its slot is free again.
         if (!record.in_use || record.position != oldest_unended_) continue;
-        if (!ring_->word(oldest_unended_).is_terminal()) return false;
+        if (!is_ready({oldest_unended_})) return false;
     }
     return true;
 }

@@ -160,6 +160,7 @@ void pool_core::pause(bool on) {
     if (inline_only_) return;
     const lock held{mutex_};
     check_open();
+    paused_ = on;
     control_->flags().paused.store(on ? 1 : 0, std::memory_order_seq_cst);
     wake_all_workers();
 }

@@ -72,6 +72,11 @@ std::string pool_core::describe() {
     if (process::current_role() == process::role::host) host_mark_.require(options_.name);
     lock held{mutex_};
     std::string text = description_;
+    if (damage_.found != 0) {
+        text += "  " + std::to_string(damage_.found) +
+                " words of shared memory were written over by workers gone wild; the last: " +
+                damage_.last + "\n";
+    }
     if (!broken_.empty()) text += broken_ + "\n";
     return text;
 }

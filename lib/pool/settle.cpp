@@ -11,6 +11,7 @@
 #include "base/system_call.hpp"
 #include "base/tick.hpp"
 #include "pool/core.hpp"
+#include "pool/damage.hpp"
 #include "pool/evidence.hpp"
 #include "prefork/error.hpp"
 #include "process/crash_report.hpp"
@@ -21,6 +22,12 @@
 // death.
 
 namespace prefork::detail {
+namespace {
+
+// A worker says within microseconds that it has left a task, or begun it.
+constexpr std::chrono::seconds longest_doubt{1};
+
+}  // namespace
 
 std::string pool_core::of_pool() const {
     return options_.name == pool_options{}.name ? "" : " of pool '" + options_.name + "'";
@@ -124,7 +131,9 @@ void pool_core::condemn(process::worker_entry& worker, ring::slot_word task, kil
     // model: give_up.condemn
     worker.condemned_for = task;
     worker.condemned_by = by;
+    worker.asked_to_stop = task.bits();
     worker.kill_at = base::deadline_after(base::monotonic::now(), options_.grace);
+    worker.overdue_at = base::deadline_after(worker.kill_at, longest_doubt);
     wake_monitor();
 }
 
@@ -132,15 +141,17 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
     process::journal& notes = control_->journal_of(worker.seat);
     // model: condemn.look
     const ring::slot_word left{notes.left.load(std::memory_order_acquire)};
-    if (ring::same_run(left, worker.condemned_for)) {
+    std::uint64_t running = notes.running.load(std::memory_order_acquire);
+    const ring::slot_word now{running};
+    const bool in_it = ring::same_run(now, worker.condemned_for);
+    if (!in_it && ring::same_run(left, worker.condemned_for)) {
         worker.kill_at = base::never;  // it has left the task by itself
         return;
     }
-    std::uint64_t running = notes.running.load(std::memory_order_acquire);
-    const ring::slot_word now{running};
-    if (!ring::same_run(now, worker.condemned_for)) {
+    const base::time_point time = base::monotonic::now();
+    if (!in_it && time < worker.overdue_at) {
         // Claimed and about to begin, or about to say that it has left: it will be one of the two.
-        worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
+        worker.kill_at = time + std::chrono::milliseconds(1);
         return;
     }
     if (!worker.pidfd) {  // the fork server's word of it is still to come
@@ -148,11 +159,12 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
         return;
     }
     // Once the journal says `lost`, the worker can't go on to another task, so the kill hits this
-    // one.
+    // one. Overdue: somebody has written over its journal, and nobody can tell any more.
     // model: condemn.mark
     if (!notes.running.compare_exchange_strong(running, now.with(ring::state::lost).bits(),
-                                               std::memory_order_acq_rel)) {
-        worker.kill_at = base::monotonic::now();
+                                               std::memory_order_acq_rel) &&
+        time < worker.overdue_at) {
+        worker.kill_at = time;
         return;
     }
     base::fail_point::pass("settle.before_kill");
@@ -205,18 +217,21 @@ bool pool_core::run_elsewhere(task_record& record, ring::slot_word word,
     // model: settle.journal
     const ring::slot_word running{
         control_->journal_of(worker.seat).running.load(std::memory_order_acquire)};
-    if (ring::same_run(running, word)) {
+    // A journal that is written over doesn't say that it had not begun.
+    if (ring::same_run(running, word) || !may_run(running, worker.seat)) {
         ++record.lost_runs;
         if (record.retries_left == 0) return false;
         --record.retries_left;
         ++tallies_.retried;
-        if (!record.arguments) {
-            std::memcpy(ring_->at(record.position).payload.data(), record.kept.data(), record.size);
-        }
     }
-    // Always: one that was about to say that the task's time had come has written there too.
+    // Always: what made the worker end may be what somebody wrote into the slot, and one that was
+    // about to say that the task's time had come has written there too.
+    if (!record.arguments) {
+        std::memcpy(ring_->at(record.position).payload.data(), record.kept.data(), record.size);
+    }
     fill_slot(record, ring_->at(record.position));
-    while (word.state() == ring::state::claimed && !ring_->put_back(word, word.attempt() + 1)) {
+    ++record.attempt;
+    while (word.state() == ring::state::claimed && !ring_->put_back(word, record.attempt)) {
         word = ring_->word(record.position);
     }
     return true;
@@ -257,6 +272,7 @@ std::exception_ptr pool_core::describe_loss(task_record& record,
                 " bytes, beyond the worker_memory_limit of " +
                 std::to_string(options_.worker_memory_limit);
     }
+    if (worker.wild) after += ", for shared memory was written over while it ran tasks";
     after += " (task " + std::to_string(record.position) + labelled(record.label) + ", attempt " +
              runs + " of " + runs + ")";
     const auto evidence = gather_evidence(record, std::move(details));

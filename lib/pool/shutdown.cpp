@@ -64,6 +64,7 @@ bool pool_core::end_by(base::time_point deadline, std::chrono::nanoseconds exit_
         if (roster_.is_alive(each.seat)) worker_ended(each.seat, {});
     }
     pass_lines_on(held);
+    report_damage(held);
     return all_ended && all_left;
 }
 

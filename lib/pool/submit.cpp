@@ -136,6 +136,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     record.abandoned = false;
     record.retries_left = how.retries;
     record.lost_runs = 0;
+    record.attempt = 0;
     record.function = reinterpret_cast<std::uint64_t>(what.function);
     record.code = reinterpret_cast<std::uint64_t>(what.code);
     record.size = prefix + what.size;
@@ -153,6 +154,7 @@ bool pool_core::publish(std::uint64_t position, const call& what, const call_opt
     next_position_ = position + 1;
     attention_.store(ring_->publish(position, static_cast<ring::priority>(how.priority)),
                      std::memory_order_relaxed);
+    record.is_low = how.priority == priority::low;
     return true;
 }
 
@@ -241,8 +243,10 @@ void pool_core::wait_for_room(lock& held) {
     if (!free_position()) {
         held.unlock();
         // In slices: a worker that scribbles over the word must not put us to sleep for ever.
-        base::futex_wait(&shared.room_made, seen, base::monotonic::now() + longest_sleep);
+        const base::time_point look = base::monotonic::now() + longest_sleep;
+        base::futex_wait(&shared.room_made, seen, look);
         held.lock();
+        if (base::monotonic::now() >= look && damage_.begin_looks()) wake_monitor();
     }
     if (--room_waiters_ == 0) shared.room_wanted.store(0, std::memory_order_relaxed);
     check_open();
@@ -283,6 +287,7 @@ void pool_core::bury() {
 // Sleeping workers keep the pages of their last results, which count against the budget.
 void pool_core::ask_workers_to_trim(lock& held) {
     const inside here{*this};
+    mend_shared();  // perhaps a sum is a lie
     process::switches& flags = control_->flags();
     std::atomic<std::uint32_t>& done = ring_->shared().room_made;
     std::uint32_t seen = done.load(std::memory_order_seq_cst);

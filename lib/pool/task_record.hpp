@@ -30,6 +30,8 @@ struct task_record {
     /// Later runs still allowed after a lost worker, and runs begun so far that were lost.
     unsigned retries_left = 0;
     unsigned lost_runs = 0;
+    std::uint64_t attempt = 0;  ///< which run of it is in the ring
+    bool is_low = false;        ///< told apart in its word, see ring/slot_word.hpp
     std::uint64_t function = 0;
     std::uint64_t code = 0;  ///< the user's function, where that is not the same
     std::uint64_t size = 0;

@@ -54,8 +54,23 @@ struct worker_entry {
     /// until then.
     base::time_point unheard_until = base::never;
     ring::slot_word condemned_for;  ///< the run that it must have left by then
-    ring::slot_word unbegun;        ///< claimed and not begun when the host looked last
+    /// When it is killed though it says neither that it has left that run nor that it is in it:
+    /// somebody writes over its journal.
+    base::time_point overdue_at{};
+    ring::slot_word unbegun;  ///< claimed and not begun when the host looked last
     base::time_point unbegun_since{};
+    ring::slot_word seen_run;  ///< in its journal when the host looked last, and since when
+    base::time_point seen_since{};
+    /// Copies of what is in its journal, for others could write over that.
+    std::uint64_t began_with = 0;  ///< private bytes before its hooks ran
+    std::uint64_t asked_to_stop = 0;
+    bool asked_to_leave = false;
+    /// Between two looks for damage (pool/damage.cpp): tasks that it had ended, whether it was in
+    /// one, and whether it may have done what was found.
+    std::uint64_t tasks_seen = 0;
+    bool seen_running = false;
+    bool suspected = false;
+    bool wild = false;  ///< ended for it
 };
 
 /// How a worker ended.

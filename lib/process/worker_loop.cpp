@@ -13,6 +13,7 @@
 #include "codec/exception_codec.hpp"
 #include "codec/label_prefix.hpp"
 #include "log/log.hpp"
+#include "memory/offset.hpp"
 #include "prefork/worker.hpp"
 #include "process/child_setup.hpp"
 #include "process/leave.hpp"
@@ -192,6 +193,12 @@ class no_sink final : public detail::result_sink {
 
 }  // namespace
 
+bool worker_loop::in_arguments(std::uint64_t offset) const noexcept {
+    const std::span<std::byte> part = region_->arguments();
+    const memory::offset call{offset - region_->offset_of(part.data()), sizeof(broadcast_call)};
+    return call.within(part, alignof(broadcast_call)).has_value();
+}
+
 bool worker_loop::run_broadcasts() {
     const switches& flags = control_.flags();
     broadcast_progress& progress = control_.broadcasts_of(options_.seat);
@@ -201,6 +208,8 @@ bool worker_loop::run_broadcasts() {
         const std::uint64_t offset = last_broadcast_ == nullptr
                                          ? flags.first_broadcast.load(std::memory_order_relaxed)
                                          : last_broadcast_->next.load(std::memory_order_relaxed);
+        // Written over: the host will put it right.
+        if (!in_arguments(offset)) break;
         last_broadcast_ = reinterpret_cast<const broadcast_call*>(region_->base() + offset);
         const std::uint32_t number = ++broadcasts_seen_;
         progress.begun.store(number, std::memory_order_release);
@@ -246,6 +255,7 @@ void worker_loop::trim_if_asked() {
     trims_seen_ = asked;
     results_.trim(0);
     base::fail_point::pass("worker.trimmed");
+    allowed_->tell(options_.seat);
     control_.hints().room_made.fetch_add(1, std::memory_order_release);
     base::futex_wake(&control_.hints().room_made, base::every_waiter);
 }
@@ -423,11 +433,12 @@ void worker_loop::finish(const ring::claimed_task& task, slot_sink& sink, std::u
         sink.withdraw();
     }
     // If the host has condemned us for it, its SIGKILL is on the way; else say that we have left
-    // the task, and go on.
+    // the task, and go on. What is neither, somebody has written there.
     std::uint64_t mine = task.word.bits();
+    const std::uint64_t condemned = task.word.with(ring::state::lost).bits();
     // model: run.refused
     while (!journal_->running.compare_exchange_strong(mine, 0, std::memory_order_acq_rel)) {
-        ::pause();
+        while (mine == condemned) ::pause();  // a signal may end it, and is not that one
     }
     if (!committed) leave_task(task);
 }

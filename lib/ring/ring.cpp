@@ -11,7 +11,8 @@ namespace prefork::ring {
 // with those of normal priority.
 bool ring::enqueue(std::uint64_t position, queue_hint& queue,
                    std::span<std::atomic<std::uint64_t>> entries) noexcept {
-    const std::uint64_t tail = queue.tail.load(std::memory_order_relaxed);
+    // Our own count of what lies there: the shared one is for the workers.
+    const std::uint64_t tail = tail_of(queue);
     if (tail - queue.head.load(std::memory_order_relaxed) >= entries.size()) return false;
     // Relaxed: the tail publishes it.
     // model: publish.entry
@@ -36,8 +37,8 @@ attention ring::publish(std::uint64_t position, priority as) {
     base::fail_point::pass("publish.ready");
     // seq_cst: as the tail below. After the word: who sees the entry finds the task.
     // model: publish.queue_tail
-    if (high) shared_->high.tail.fetch_add(1, std::memory_order_seq_cst);
-    if (low) shared_->low.tail.fetch_add(1, std::memory_order_seq_cst);
+    if (high) shared_->high.tail.store(++high_tail_, std::memory_order_seq_cst);
+    if (low) shared_->low.tail.store(++low_tail_, std::memory_order_seq_cst);
     const std::uint64_t previous = published_before_;
     published_before_ = position;
     if (before.state() == state::awaited) {
@@ -86,7 +87,7 @@ bool ring::put_back(slot_word from, std::uint64_t attempt) {
         }
     }
     // No entry free: the workers come past it again on the way from head. Slower, never lost.
-    const std::uint64_t tail = shared_->tail.load(std::memory_order_relaxed);
+    const std::uint64_t tail = published_before_ + 1;
     lower_head(*shared_,
                in_last_lap(tail - static_cast<std::uint64_t>(distance(from.seq(), tail)), tail));
     beds_.wake(1);
@@ -105,9 +106,8 @@ std::uint64_t ring::in_last_lap(std::uint64_t position, std::uint64_t tail) cons
     return first + ((position - first) & mask_);
 }
 
-// Every entry is looked at again; those of tasks that are no longer ready lead nowhere.
 void ring::rewind(queue_hint& queue) noexcept {
-    const std::uint64_t tail = queue.tail.load(std::memory_order_relaxed);
+    const std::uint64_t tail = tail_of(queue);
     queue.head.store(tail - std::min<std::uint64_t>(tail, slots_.size()),
                      std::memory_order_seq_cst);
 }
@@ -127,13 +127,9 @@ void ring::free(std::uint64_t position) noexcept {
     at(position).word.store(slot_word{}.bits(), std::memory_order_release);
 }
 
-void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
-    base::fail_point::pass("recover.begun");
-    // model: recover.forget
-    beds_.forget(dead_owner - 1);
+void ring::look_again(std::uint64_t oldest) {
     // model: recover.head
     lower_head(*shared_, oldest);
-    // It may have taken an entry and not yet the task.
     // model: recover.queue
     rewind(shared_->high);
     rewind(shared_->low);
@@ -142,6 +138,14 @@ void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
     shared_->room_made.fetch_add(1, std::memory_order_seq_cst);
     base::futex_wake(&shared_->room_made, base::every_waiter);
     announce();
+}
+
+void ring::recover(unsigned dead_owner, std::uint64_t oldest) {
+    base::fail_point::pass("recover.begun");
+    // model: recover.forget
+    beds_.forget(dead_owner - 1);
+    // Of the queues too: it may have taken an entry and not yet the task.
+    look_again(oldest);
     base::fail_point::pass("recover.before_awaited");
     for (slot& each : slots_) {
         std::uint64_t seen = each.word.load(std::memory_order_relaxed);
@@ -273,7 +277,10 @@ void claimer::look_behind(std::uint64_t position) noexcept {
     // model: behind.tail
     const std::uint64_t tail = ring_->shared_->tail.load(std::memory_order_seq_cst);
     unsigned ready = 0;
-    for (std::uint64_t next = position + 1; ready < 2 && distance(next, tail) > 0; ++next) {
+    // At most once round: a tail that somebody wrote over is far away.
+    const std::uint64_t end = position + ring_->capacity();
+    for (std::uint64_t next = position + 1; ready < 2 && next != end && distance(next, tail) > 0;
+         ++next) {
         // model: behind.word
         ready +=
             slot_word{ring_->at(next).word.load(std::memory_order_seq_cst)}.state() == state::ready;

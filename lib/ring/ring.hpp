@@ -84,15 +84,24 @@ class ring {
     /// The slot may be published into again.
     void free(std::uint64_t position) noexcept;
 
+    /// Every hint is made again, and every wake given again. `oldest` is the oldest position that
+    /// may be unclaimed.
+    void look_again(std::uint64_t oldest);
+
     /// After a proven death, and harmless at any time: drops every hint that the dead owner held,
-    /// and gives every wake again that it may have owed. `oldest` is the oldest position that may
-    /// be unclaimed.
+    /// and gives every wake again that it may have owed, see look_again().
     void recover(unsigned dead_owner, std::uint64_t oldest);
 
     /// A task that is ready, and that nobody came for in a long time: who was woken for it, was to
     /// wake another, or had its position reserved may have been stopped. Shown to the others;
     /// harmless at any time.
     void recall(std::uint64_t position, slot_word seen);
+    /// Where the tail of one of the two queues really is.
+    [[nodiscard]] std::uint64_t tail_of(const queue_hint& queue) const noexcept {
+        return &queue == &shared_->high ? high_tail_ : low_tail_;
+    }
+    /// Workers look at every entry once more; those of tasks that aren't ready lead nowhere.
+    void rewind(queue_hint& queue) noexcept;
 
     /// A watched task has ended: wakes who waits for any of several. By host and workers.
     void announce() noexcept;
@@ -106,7 +115,6 @@ class ring {
   private:
     friend class claimer;
 
-    void rewind(queue_hint& queue) noexcept;
     [[nodiscard]] bool enqueue(std::uint64_t position, queue_hint& queue,
                                std::span<std::atomic<std::uint64_t>> entries) noexcept;
 
@@ -115,7 +123,11 @@ class ring {
     queue_entries queues_;
     std::uint64_t mask_;
     sleepers beds_;
-    std::uint64_t published_before_ = 0;  // host only: the chain of who must look behind, publish()
+    // Host only: the chain of who must look behind, publish(); and what it has told the workers of
+    // the queues, which they could write over.
+    std::uint64_t published_before_ = 0;
+    std::uint64_t high_tail_ = 0;
+    std::uint64_t low_tail_ = 0;
 };
 
 struct claimed_task {

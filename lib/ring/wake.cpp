@@ -28,6 +28,7 @@ unsigned sleepers::wake(unsigned count) noexcept {
             // model: wake.clear_bit
             if ((shared_->idle[i].fetch_and(~mask, std::memory_order_seq_cst) & mask) == 0)
                 continue;
+            if (i * 64 + bit >= beds_.size()) continue;
             base::fail_point::pass("wake.bit_cleared");
             wake_seat(i * 64 + bit);
             ++woken;
