@@ -86,7 +86,7 @@ void pool_core::append_broadcast(lock& held, const call& what) {
 // runs it as it starts.
 std::exception_ptr pool_core::wait_for_broadcast(lock& held, unsigned seat, pid_t pid,
                                                  std::uint32_t number) {
-    const process::broadcast_progress& progress = control_->broadcasts_of(seat);
+    const process::worker_progress& progress = control_->progress_of(seat);
     base::time_point began = base::never;
     for (;;) {
         // The count is read before the look: what is done after it changes it.
@@ -122,7 +122,7 @@ std::exception_ptr pool_core::wait_for_broadcast(lock& held, unsigned seat, pid_
     }
 }
 
-std::exception_ptr pool_core::broadcast_error(const process::broadcast_progress& progress) {
+std::exception_ptr pool_core::broadcast_error(const process::worker_progress& progress) {
     std::array<std::byte, sizeof progress.error> bytes = progress.error;
     const std::size_t size =
         std::min<std::size_t>(progress.error_bytes.load(std::memory_order_relaxed), bytes.size());

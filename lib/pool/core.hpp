@@ -295,7 +295,7 @@ class pool_core {
     [[nodiscard]] std::exception_ptr wait_for_broadcast(lock& held, unsigned seat, pid_t pid,
                                                         std::uint32_t number);
     [[nodiscard]] static std::exception_ptr broadcast_error(
-        const process::broadcast_progress& progress);
+        const process::worker_progress& progress);
 
     // ---- settle.cpp, all with the mutex held
     /// For errors: nothing for a pool without a name of its own.

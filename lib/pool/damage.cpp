@@ -184,7 +184,7 @@ void pool_core::look_at_journal(process::worker_entry& worker) {
         note_damage("journal word 'turn'" + of, turn);
         ring_->beds().wake_seat(worker.seat);
     }
-    process::broadcast_progress& progress = control_->broadcasts_of(worker.seat);
+    process::worker_progress& progress = control_->progress_of(worker.seat);
     for (auto* const count : {&progress.begun, &progress.done}) {
         const std::uint32_t seen = count->load(std::memory_order_relaxed);
         if (seen <= broadcasts_.size()) continue;
@@ -341,7 +341,7 @@ void pool_core::look_at_free_slots() {
 bool pool_core::is_idle(const process::worker_entry& worker) const noexcept {
     if (worker.phase != process::phase::running || worker.superseded) return false;
     const process::journal& notes = control_->journal_of(worker.seat);
-    const process::broadcast_progress& progress = control_->broadcasts_of(worker.seat);
+    const process::worker_progress& progress = control_->progress_of(worker.seat);
     return !worker.seen_running && notes.running.load(std::memory_order_relaxed) == 0 &&
            notes.counts.count.load(std::memory_order_relaxed) == worker.tasks_seen &&
            notes.turn.load(std::memory_order_relaxed) != process::has_left &&

@@ -38,8 +38,10 @@ void pool_core::look_at_memory_of(process::worker_entry& worker) {
     if (growth(worker.memory) <= limit) return;
     if (run.bits() == 0) return ask_to_leave(worker);
     if (run.state() == ring::state::lost) return;  // condemned already
+    // The time first: whatever holds us up here makes the run seem older, and never its children.
+    const base::nanoseconds now = process::since_boot();
     const base::nanoseconds ran = scale_.since(notes.started.load(std::memory_order_relaxed));
-    const std::uint64_t grown_by = growth(process::family_memory(worker.pid, ran));
+    const std::uint64_t grown_by = growth(process::family_memory(worker.pid, now - ran));
     // What former tasks left running is not this one's, and ends with the worker.
     if (grown_by <= limit) return ask_to_leave(worker);
     if (!notes.running.compare_exchange_strong(running, run.with(ring::state::lost).bits(),

@@ -288,24 +288,29 @@ void pool_core::bury() {
 void pool_core::ask_workers_to_trim(lock& held) {
     const inside here{*this};
     mend_shared();  // perhaps a sum is a lie
-    process::switches& flags = control_->flags();
-    std::atomic<std::uint32_t>& done = ring_->shared().room_made;
-    std::uint32_t seen = done.load(std::memory_order_seq_cst);
-    flags.trims.fetch_add(1, std::memory_order_seq_cst);
+    const std::uint32_t asked = control_->flags().trims.fetch_add(1, std::memory_order_seq_cst) + 1;
     for (const process::worker_entry& each : roster_.all()) {
         if (roster_.is_alive(each.seat)) ring_->beds().wake_seat(each.seat);
     }
-    const unsigned workers = roster_.running();
-    const base::time_point deadline = base::monotonic::now() + 2 * longest_sleep;
-    held.unlock();
-    // Each says when it is done; one that runs a task without end is not waited for.
-    for (unsigned heard = 0; heard < workers && base::monotonic::now() < deadline;) {
+    // A dead one's pages are given back as its death is settled, which bumps the word, too.
+    const auto has_trimmed = [this, asked](const process::worker_entry& each) {
+        const std::uint32_t trims =
+            control_->progress_of(each.seat).trims.load(std::memory_order_acquire);
+        return each.phase != process::phase::running ||
+               static_cast<std::int32_t>(trims - asked) >= 0;
+    };
+    // As long as a result would wait. Only one that is stopped, or in a task that was given up,
+    // takes that long.
+    const base::time_point deadline = base::monotonic::now() + longest_wait_for_room;
+    std::atomic<std::uint32_t>& done = ring_->shared().room_made;
+    while (base::monotonic::now() < deadline) {
+        const std::uint32_t seen = done.load(std::memory_order_seq_cst);
+        const auto& all = roster_.all();
+        if (std::all_of(all.begin(), all.end(), has_trimmed)) break;
+        held.unlock();
         base::futex_wait(&done, seen, deadline);
-        const std::uint32_t now = done.load(std::memory_order_acquire);
-        heard += now - seen;
-        seen = now;
+        held.lock();
     }
-    held.lock();
     check_open();
 }
 

@@ -81,16 +81,17 @@ struct broadcast_call {
 };
 static_assert(sizeof(broadcast_call) == detail::payload_alignment);
 
-/// How far a worker is with broadcasts; one writer, the worker. `error` is the exception of the
-/// call `failed`, as bytes.
-struct alignas(128) broadcast_progress {
+/// How far a worker is with what every worker is to do: broadcasts, and requests to trim. One
+/// writer, the worker. `error` is the exception of the call `failed`, as bytes.
+struct alignas(128) worker_progress {
     std::atomic<std::uint32_t> begun;
     std::atomic<std::uint32_t> done;
     std::atomic<std::uint32_t> failed;
     std::atomic<std::uint32_t> error_bytes;
-    std::array<std::byte, 496> error;
+    std::atomic<std::uint32_t> trims;
+    std::array<std::byte, 492> error;
 };
-static_assert(sizeof(broadcast_progress) == 512);
+static_assert(sizeof(worker_progress) == 512);
 
 class control {
   public:
@@ -100,7 +101,7 @@ class control {
     [[nodiscard]] static std::size_t bytes(unsigned seats) noexcept {
         return sizeof(ring::hints) + sizeof(switches) +
                seats * (sizeof(ring::bed) + sizeof(journal) + sizeof(crash_record) +
-                        sizeof(broadcast_progress) + sizeof(logging::log_ring)) +
+                        sizeof(worker_progress) + sizeof(logging::log_ring)) +
                (seats + 1) * sizeof(memory::budget::word);
     }
 
@@ -115,8 +116,8 @@ class control {
     [[nodiscard]] crash_record& crash_of(unsigned seat) const noexcept {
         return at<crash_record>(crashes_offset())[seat];
     }
-    [[nodiscard]] broadcast_progress& broadcasts_of(unsigned seat) const noexcept {
-        return at<broadcast_progress>(crashes_offset() + seats_ * sizeof(crash_record))[seat];
+    [[nodiscard]] worker_progress& progress_of(unsigned seat) const noexcept {
+        return at<worker_progress>(crashes_offset() + seats_ * sizeof(crash_record))[seat];
     }
     /// One a seat.
     [[nodiscard]] logging::log_ring* log_rings() const noexcept {
@@ -135,7 +136,7 @@ class control {
         return beds_offset + seats_ * (sizeof(ring::bed) + sizeof(journal));
     }
     [[nodiscard]] std::size_t logs_offset() const noexcept {
-        return crashes_offset() + seats_ * (sizeof(crash_record) + sizeof(broadcast_progress));
+        return crashes_offset() + seats_ * (sizeof(crash_record) + sizeof(worker_progress));
     }
     template <class T>
     [[nodiscard]] T* at(std::size_t offset) const noexcept {

@@ -29,14 +29,6 @@ std::int64_t start_of(pid_t pid) {
     return ticks;
 }
 
-std::int64_t ticks_since_boot(base::nanoseconds before_now) {
-    timespec now{};
-    ::clock_gettime(CLOCK_BOOTTIME, &now);
-    const base::nanoseconds since_boot =
-        std::chrono::seconds(now.tv_sec) + base::nanoseconds(now.tv_nsec) - before_now;
-    return since_boot.count() / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
-}
-
 std::uint64_t family_memory(pid_t pid, int generations, std::int64_t since) {
     std::uint64_t sum = private_memory(pid);
     if (generations == 0) return sum;
@@ -72,8 +64,15 @@ std::uint64_t peak_memory(pid_t pid) {
 
 std::uint64_t family_memory(pid_t pid) { return family_memory(pid, 8, 0); }
 
-std::uint64_t family_memory(pid_t pid, base::nanoseconds younger_than) {
-    return family_memory(pid, 8, std::max<std::int64_t>(ticks_since_boot(younger_than), 1));
+std::uint64_t family_memory(pid_t pid, base::nanoseconds since) {
+    const std::int64_t ticks = since.count() / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
+    return family_memory(pid, 8, std::max<std::int64_t>(ticks, 1));
+}
+
+base::nanoseconds since_boot() noexcept {
+    timespec now{};
+    ::clock_gettime(CLOCK_BOOTTIME, &now);
+    return std::chrono::seconds(now.tv_sec) + base::nanoseconds(now.tv_nsec);
 }
 
 }  // namespace prefork::process

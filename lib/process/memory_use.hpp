@@ -17,9 +17,10 @@ namespace prefork::process {
 /// generations deep; children of other threads than the main one are not seen (their own
 /// RLIMIT_DATA bounds each).
 [[nodiscard]] std::uint64_t family_memory(pid_t pid);
-/// Of its children only with those that were forked within this time: what a task forked that began
-/// so long ago. The kernel tells starts to 10 ms, and who is in doubt counts.
-[[nodiscard]] std::uint64_t family_memory(pid_t pid, base::nanoseconds younger_than);
+/// Of its children only with those that were forked since this time after boot: what a task forked
+/// that began then. The kernel tells starts to 10 ms, and who is in doubt counts.
+[[nodiscard]] std::uint64_t family_memory(pid_t pid, base::nanoseconds since);
+[[nodiscard]] base::nanoseconds since_boot() noexcept;
 
 /// Bytes that were resident at most, shared ones included; 0 when the process is gone.
 [[nodiscard]] std::uint64_t peak_memory(pid_t pid);

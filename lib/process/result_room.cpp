@@ -41,7 +41,7 @@ std::byte* worker_loop::allocate_result(std::uint64_t size) {
 void worker_loop::ask_for_room() noexcept {
     process::switches& flags = control_.flags();
     // Ours have gone back already.
-    trims_seen_ = flags.trims.fetch_add(1, std::memory_order_seq_cst) + 1;
+    note_trimmed(flags.trims.fetch_add(1, std::memory_order_seq_cst) + 1);
     ring_->beds().wake_all();
     base::fail_point::pass("worker.before_room_asked");
     flags.room_asked.store(1, std::memory_order_seq_cst);

@@ -201,7 +201,7 @@ bool worker_loop::in_arguments(std::uint64_t offset) const noexcept {
 
 bool worker_loop::run_broadcasts() {
     const switches& flags = control_.flags();
-    broadcast_progress& progress = control_.broadcasts_of(options_.seat);
+    worker_progress& progress = control_.progress_of(options_.seat);
     bool all_well = true;
     // Acquire: the call was written before it was counted.
     while (flags.broadcasts.load(std::memory_order_acquire) != broadcasts_seen_) {
@@ -252,12 +252,18 @@ std::optional<ring::claimed_task> worker_loop::sleep() {
 void worker_loop::trim_if_asked() {
     const std::uint32_t asked = control_.flags().trims.load(std::memory_order_acquire);
     if (asked == trims_seen_) return;
-    trims_seen_ = asked;
     results_.trim(0);
     base::fail_point::pass("worker.trimmed");
     allowed_->tell(options_.seat);
+    note_trimmed(asked);
     control_.hints().room_made.fetch_add(1, std::memory_order_release);
     base::futex_wake(&control_.hints().room_made, base::every_waiter);
+}
+
+// Release: who sees it sees that the pages are free.
+void worker_loop::note_trimmed(std::uint32_t asked) noexcept {
+    trims_seen_ = asked;
+    control_.progress_of(options_.seat).trims.store(asked, std::memory_order_release);
 }
 
 void worker_loop::note_sent(std::byte* block) {

@@ -92,6 +92,7 @@ class worker_loop {
     [[nodiscard]] std::optional<ring::claimed_task> next_task();
     [[nodiscard]] std::optional<ring::claimed_task> sleep();
     void trim_if_asked();
+    void note_trimmed(std::uint32_t asked) noexcept;
     [[nodiscard]] bool in_arguments(std::uint64_t offset) const noexcept;
     void ask_for_room() noexcept;
 

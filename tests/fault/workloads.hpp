@@ -388,6 +388,28 @@ inline void unwilling(promise& all) {
     all.attempt([&] { on.shutdown(0s); });
 }
 
+/// Tasks leave children behind whose memory takes the kernel a while to give back.
+inline void littered(promise& all) {
+    pool on{all.options()};
+    const auto litters = [] {
+        int lives[2];
+        if (::pipe(lives) != 0) return 0;
+        if (::fork() == 0) {
+            static_cast<void>(::mmap(nullptr, std::size_t{64} << 20, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0));
+            static_cast<void>(!::write(lives[1], "x", 1));
+            for (;;) ::pause();
+        }
+        char byte = 0;
+        static_cast<void>(!::read(lives[0], &byte, 1));
+        for (const int fd : lives) ::close(fd);
+        return 1;
+    };
+    auto litter = on.submit(litters);
+    all.expect(litter, 1);
+    all.serve(on);
+}
+
 /// The fork server dies by a stranger's hand.
 inline void bereft(promise& all) {
     pool on{all.options()};
@@ -443,23 +465,12 @@ struct workload {
 };
 
 inline constexpr workload all[] = {
-    {"plain", plain},
-    {"threaded", threaded},
-    {"polled", polled},
-    {"asleep", asleep},
-    {"watched", watched},
-    {"late", late},
-    {"expired", expired},
-    {"crashed", crashed},
-    {"ordered", ordered},
-    {"crowded", crowded},
-    {"refreshed", refreshed},
-    {"broadcast", broadcast},
-    {"logged", logged},
-    {"limited", limited},
-    {"unwilling", unwilling},
-    {"bereft", bereft},
-    {"beside another", beside_another},
+    {"plain", plain},       {"threaded", threaded},   {"polled", polled},
+    {"asleep", asleep},     {"watched", watched},     {"late", late},
+    {"expired", expired},   {"crashed", crashed},     {"ordered", ordered},
+    {"crowded", crowded},   {"refreshed", refreshed}, {"broadcast", broadcast},
+    {"logged", logged},     {"limited", limited},     {"unwilling", unwilling},
+    {"littered", littered}, {"bereft", bereft},       {"beside another", beside_another},
     {"arrays", arrays},
 };
 

@@ -111,9 +111,17 @@ TEST_CASE("what a former task's children hold ends no other task, and the worker
 
 TEST_CASE("a worker that holds too much between two tasks leaves, and costs none") {
     const pf::test::leaks none_left;
-    pf::pool pool{{.workers = 1, .worker_memory_limit = limit}};
-    const pid_t worker =
-        pool.submit([] { return fork_greedy_children(), ::getpid(); }).get_for(20s);
+    const pipe_ends grow;
+    const pipe_ends grown;
+    pf::pool pool{{.workers = 1,
+                   .worker_memory_limit = limit,
+                   .keep_fds = {grow.out(), grow.in(), grown.out(), grown.in()}}};
+    const auto litters = [](int waits, int told) {
+        fork_greedy_children(waits, told);
+        return ::getpid();
+    };
+    const pid_t worker = pool.submit(litters, grow.out(), grown.in()).get_for(20s);
+    for (int i = 0; i < 2; ++i) say(grow.in());
     REQUIRE(pf::test::until([&] {
         const auto workers = pool.stats().workers;
         return workers.size() == 1 && workers[0].pid != worker;

@@ -84,20 +84,24 @@ TEST_CASE("refresh under load loses no task, refuses none and runs none twice") 
 }
 
 TEST_CASE("a worker that is busy at a refresh ends its task, and leaves then") {
-    pf::pool pool{{.workers = 1, .grace = 10s}};
-    const auto until_stopped = [](std::stop_token stop) {
+    int begun[2];
+    REQUIRE(::pipe(begun) == 0);
+    pf::pool pool{{.workers = 1, .grace = 10s, .keep_fds = {begun[1]}}};
+    const auto until_stopped = [](std::stop_token stop, int told) {
+        const pid_t self = ::getpid();
+        static_cast<void>(!::write(told, &self, sizeof self));
         while (!stop.stop_requested()) ::usleep(100);
-        return ::getpid();
     };
-    auto running = pool.submit(until_stopped);
-    const int former = *pids_of(pool).begin();
-    REQUIRE(until([&] { return pool.stats().workers.size() == 1; }));
+    auto running = pool.submit(until_stopped, begun[1]);
+    pid_t former = 0;
+    REQUIRE(::read(begun[0], &former, sizeof former) == sizeof former);
     pool.refresh();
     CHECK(pool.submit(twice, 4).get_for(10s) == 8);  // by the new one
     CHECK_FALSE(running.ready());
     running.cancel();
     REQUIRE(until([&] { return ::kill(former, 0) != 0; }));
     CHECK(pool.submit(twice, 5).get_for(10s) == 10);
+    for (const int fd : begun) ::close(fd);
 }
 
 TEST_CASE("when new workers can't start, refresh says why and the former ones go on") {

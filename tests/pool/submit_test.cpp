@@ -6,6 +6,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
+#include <future>
 #include <limits>
 #include <string>
 #include <thread>
@@ -16,6 +17,7 @@
 #include "support/catch.hpp"
 #include "support/inline_mode.hpp"
 #include "support/leaks.hpp"
+#include "support/process_family.hpp"
 #include "support/until.hpp"
 
 namespace pf = prefork;
@@ -251,6 +253,45 @@ TEST_CASE("pages that were used for arguments can be had for results, and the ot
             900'000);
         CHECK(pool.submit(length, std::string(900'000, 'y')).get() == 900'000);
     }
+}
+
+TEST_CASE(
+    "arguments wait for the pages of each worker's last result, though another dies meanwhile") {
+    if (test::left_out_inline("workers that hold pages")) return;
+    const test::leaks none_left;
+    int both[2];
+    REQUIRE(::pipe(both) == 0);
+    int go[2];
+    REQUIRE(::pipe(go) == 0);
+    {
+        pf::pool pool{{.workers = 2, .memory_budget = 1u << 20, .keep_fds = {both[1], go[0]}}};
+        const auto fills = [](int told, int waits) {
+            char byte = 0;
+            static_cast<void>(!::write(told, "x", 1));
+            static_cast<void>(!::read(waits, &byte, 1));
+            return std::pair{::getpid(), std::string(250'000, 'r')};
+        };
+        auto one = pool.submit(fills, both[1], go[0]);
+        auto other = pool.submit(fills, both[1], go[0]);
+        char bytes[2];
+        for (char& each : bytes) REQUIRE(::read(both[0], &each, 1) == 1);
+        REQUIRE(::write(go[1], "gg", 2) == 2);
+        const pid_t stopped = one.get_for(20s).first;
+        const pid_t dies = other.get_for(20s).first;
+        REQUIRE(::kill(stopped, SIGSTOP) == 0);
+        REQUIRE(test::until([&] { return test::state_of(stopped) == 'T'; }));
+        auto large = std::async(std::launch::async, [&] {
+            return pool.submit(length, std::string(900'000, 'a')).get_for(20s);
+        });
+        REQUIRE(::kill(dies, SIGKILL) == 0);
+        REQUIRE(test::until([&] {
+            const auto workers = pool.stats().workers;
+            return workers.size() == 2 && workers[0].pid != dies && workers[1].pid != dies;
+        }));
+        REQUIRE(::kill(stopped, SIGCONT) == 0);
+        CHECK(large.get() == 900'000);
+    }
+    for (const int fd : {both[0], both[1], go[0], go[1]}) ::close(fd);
 }
 
 TEST_CASE("options that make no sense are refused, naming option, value and limit") {

@@ -221,8 +221,8 @@ inline constexpr lie lies[] = {
     {"a crash of signal 1000", "", [](const grip& g) { leave_crash(g, 1000, 10); }},
     {"a trace of another's run", "", [](const grip& g) { const slot_word of = grip::word_of(*g.running()); auto& record = g.control.crash_of(of.owner() - 1); record.frame_count.store(~0u); record.traced.store(of.bits()); }},
     // ---- broadcasts
-    {"all have run broadcasts to come", "the count of broadcasts", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) { g.control.broadcasts_of(i).begun.store(~0u); g.control.broadcasts_of(i).done.store(~0u); } }},
-    {"a broadcast failed, with four billion bytes", "", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) { g.control.broadcasts_of(i).failed.store(1); g.control.broadcasts_of(i).error_bytes.store(~0u); } }},
+    {"all have run broadcasts to come", "the count of broadcasts", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) { g.control.progress_of(i).begun.store(~0u); g.control.progress_of(i).done.store(~0u); } }},
+    {"a broadcast failed, with four billion bytes", "", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) { g.control.progress_of(i).failed.store(1); g.control.progress_of(i).error_bytes.store(~0u); } }},
     // ---- log rings
     {"log lines without end", "", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) g.control.log_rings()[i].written.store(huge); }},
     {"log lines of nonsense", "", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) { auto& of = g.control.log_rings()[i]; std::memset(of.bytes.data(), 0xff, of.bytes.size()); of.written.fetch_add(64); } }},
