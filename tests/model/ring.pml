@@ -13,8 +13,10 @@
  * host's next exchange, or until it pleases.
  *
  * States, of two workers (check.py has the settings; two virtual CPUs shared with others):
- *   one task 884,883; polling 1,687,434; given up 302,521; two tasks, one hangs, polling 567,890;
- *   two tasks 10,898,181 in 67 s; two tasks in one slot, polling 11,299,670 in 58 s. */
+ *   one task 884,883; killed 1,041,308; polling 1,687,434; given up 302,521; two tasks, one hangs, polling 567,890;
+ *   two tasks 10,898,181 in 67 s; two tasks in one slot, polling 11,299,670 in 58 s.
+ * By hand: another run 1,032,689; a skipped slot, polling 4,123,273; given up, the slot used again 11,035,772;
+ *   low priority, polling 14,115,964; two tasks, polling 18,465,229; two waiters 19,987,874 in 241 s. */
 
 #ifndef WORKERS
 #define WORKERS 2
