@@ -13,8 +13,8 @@
 // What a worker gone wild has written over. Everything that workers share with the host can be
 // written by all of them, out of their wits or on purpose; so the host believes none of it, and
 // what it knows better, from its own books, it puts right: twice a second, from when somebody waits
-// long for a task until none is left in the ring, and at each death. (Neither a submission nor a
-// short wait begins the looks: they must not cost a system call, and harm comes only to who waits.)
+// long for a task, or has fetched some, until none is left in the ring, and at each death. (Neither
+// a submission nor a task now and then begins the looks: they must not cost a system call.)
 
 namespace prefork::detail {
 
@@ -37,9 +37,15 @@ struct damage_books {
     /// By who waits long for a task; true when the monitor has to be woken for it.
     [[nodiscard]] bool begin_looks() noexcept {
         if (next_look != base::never) return false;
+        fetched = 0;
         next_look = base::monotonic::now() + interval;
         looking.store(true, std::memory_order_relaxed);
         return true;
+    }
+    /// By who fetches a result; true as above.
+    [[nodiscard]] bool note_fetched() noexcept {
+        constexpr unsigned some = 64;
+        return next_look == base::never && ++fetched == some && begin_looks();
     }
     void end_looks() noexcept {
         next_look = base::never;
@@ -48,6 +54,7 @@ struct damage_books {
 
     std::atomic<bool> looking{false};          ///< as next_look says, without the mutex: a hint
     base::time_point next_look = base::never;  ///< never: nobody waits, and nothing runs
+    unsigned fetched = 0;                      ///< results, while nobody looked
     std::uint64_t found = 0;                   ///< words, since the pool was made
     std::string last;                          ///< of them
     std::vector<std::string> lines;            ///< yet to be logged

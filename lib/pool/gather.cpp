@@ -136,6 +136,7 @@ outcome pool_core::take(ticket task) {
         result = collect(*record, word);
         // model: take.slot
         free_record(*record, word);
+        if (damage_.note_fetched()) wake_monitor();
     } else if (const auto kept = harvested_.find(task.position); kept != harvested_.end()) {
         result = std::move(kept->second);
         harvested_.erase(kept);

@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -20,6 +19,7 @@
 #include "support/catch.hpp"
 #include "support/in_child.hpp"
 #include "support/leaks.hpp"
+#include "support/side_by_side.hpp"
 
 // Every place of lib/base/fail_points.def, with every effect, for every one who comes by: a process
 // that dies there, stops there, or sees its call refused. While a pool works in a process of its
@@ -87,23 +87,10 @@ struct fault_case {
 };
 
 /// What became of a case, in memory that its processes share.
-struct verdict {
+struct verdict : pf::test::complaints {
     std::uint32_t hits[count][4];
     std::uint32_t reached;
-    char complaints[4000];
-
-    void say(const std::string& what) {
-        const std::size_t used = std::strlen(complaints);
-        what.copy(complaints + used, std::min(what.size(), sizeof complaints - used - 1));
-    }
 };
-
-template <class T>
-T* shared_with_children(std::size_t how_many) {
-    void* const memory = ::mmap(nullptr, sizeof(T) * how_many, PROT_READ | PROT_WRITE,
-                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return static_cast<T*>(memory);
-}
 
 // ---- the host: the process that has the pool
 
@@ -224,32 +211,18 @@ void run(const fault_case* one, const scene& where, verdict& said) {
 
 constexpr std::size_t at_once = 6;  // most of their time they wait
 
-template <class Each>
-void run_all(std::size_t how_many, Each each) {
-    std::map<pid_t, std::size_t> running;
-    for (std::size_t next = 0; next < how_many || !running.empty();) {
-        if (next < how_many && running.size() < at_once) {
-            const pid_t runner = pf::test::fork_child([&] {
-                each(next);
-                return 0;
-            });
-            running[runner] = next++;
-            continue;
-        }
-        running.erase(::waitpid(-1, nullptr, 0));
-    }
-}
-
 /// Which scene comes to a place most surely; nothing if none does.
 class map_of_places {
   public:
     map_of_places()
-        : scenes_(scenes()), said_(shared_with_children<verdict>(scenes_.size() * rounds)) {
+        : scenes_(scenes()),
+          said_(pf::test::shared_with_children<verdict>(scenes_.size() * rounds)) {
         const std::size_t runs = scenes_.size() * rounds;
-        run_all(runs, [&](std::size_t i) { run(nullptr, scenes_[i / rounds], said_[i]); });
+        pf::test::run_side_by_side(
+            runs, at_once, [&](std::size_t i) { run(nullptr, scenes_[i / rounds], said_[i]); });
         for (std::size_t i = 0; i < runs; ++i) {
             INFO(scenes_[i / rounds].name);
-            CHECK(std::string(said_[i].complaints) == "");
+            CHECK(std::string(said_[i].text) == "");
         }
     }
 
@@ -319,12 +292,13 @@ void check_all(visitor by) {
     }
     // Some places are passed only when two processes meet in a certain way: these are tried again.
     for (int attempt = 0; attempt < 10 && !cases.empty(); ++attempt) {
-        verdict* const said = shared_with_children<verdict>(cases.size());
-        run_all(cases.size(), [&](std::size_t i) { run(&cases[i], cases[i].where, said[i]); });
+        verdict* const said = pf::test::shared_with_children<verdict>(cases.size());
+        pf::test::run_side_by_side(cases.size(), at_once,
+                                   [&](std::size_t i) { run(&cases[i], cases[i].where, said[i]); });
         std::vector<fault_case> missed;
         for (std::size_t i = 0; i < cases.size(); ++i) {
             INFO(cases[i].name());
-            CHECK(std::string(said[i].complaints) == "");
+            CHECK(std::string(said[i].text) == "");
             if (said[i].reached == 0) missed.push_back(cases[i]);
         }
         ::munmap(said, sizeof(verdict) * cases.size());

@@ -45,16 +45,17 @@ int twice(int x) { return 2 * x; }
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inlined: gcc 12 would see free() at the end of what another operator new began.
+[[gnu::noinline]] void* operator new(std::size_t size) {
     if (is_refused()) throw std::bad_alloc{};
     if (void* const made = std::malloc(size)) return made;
     throw std::bad_alloc{};
 }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
     return is_refused() ? nullptr : std::malloc(size);
 }
-void operator delete(void* block) noexcept { std::free(block); }
-void operator delete(void* block, std::size_t) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
+[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 TEST_CASE("a death is settled whatever memory the monitor can't have for it") {
     const int times = GENERATE(1, 20);
