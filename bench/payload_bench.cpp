@@ -1,54 +1,84 @@
-// What bytes cost: there and back by copy, and as a shared_array, beside a bare memcpy.
+// What bytes cost on their way to a task, back, and both, copied and as a shared_array, beside a
+// bare memcpy.
 #include <benchmark/benchmark.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "prefork/pool.hpp"
+#include "prefork/shared_array.hpp"
 
 namespace {
 
 void sizes(benchmark::internal::Benchmark* of) {
-    of->ArgName("bytes")->RangeMultiplier(16)->Range(64, 16 << 20)->UseRealTime();
+    of->ArgName("bytes")->Arg(0)->RangeMultiplier(32)->Range(64, 64 << 20)->UseRealTime();
 }
 
-void bare_memcpy(benchmark::State& state) {
-    const std::vector<char> from(static_cast<std::size_t>(state.range(0)), 'x');
+std::size_t size_of(const benchmark::State& state) {
+    return static_cast<std::size_t>(state.range(0));
+}
+
+void count_bytes(benchmark::State& state, std::int64_t ways) {
+    state.SetBytesProcessed(ways * state.iterations() * state.range(0));
+}
+
+void limit_memcpy(benchmark::State& state) {
+    const std::vector<char> from(size_of(state), 'x');
     std::vector<char> to(from.size());
     for (auto _ : state) {
-        std::memcpy(to.data(), from.data(), from.size());
+        if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
         benchmark::DoNotOptimize(to.data());
+        benchmark::ClobberMemory();
     }
-    state.SetBytesProcessed(state.iterations() * state.range(0));
+    count_bytes(state, 1);
 }
-BENCHMARK(bare_memcpy)->Apply(sizes);
+BENCHMARK(limit_memcpy)->Apply(sizes);
 
-void argument(benchmark::State& state) {
+void copied_there(benchmark::State& state) {
     prefork::pool pool{{.workers = 1}};
-    const std::string text(static_cast<std::size_t>(state.range(0)), 'x');
+    const std::string text(size_of(state), 'x');
     const auto size = [](std::string_view seen) { return seen.size(); };
     for (auto _ : state) benchmark::DoNotOptimize(pool.submit(size, text).get());
-    state.SetBytesProcessed(state.iterations() * state.range(0));
+    count_bytes(state, 1);
 }
-BENCHMARK(argument)->Apply(sizes);
+BENCHMARK(copied_there)->Apply(sizes);
 
-void there_and_back(benchmark::State& state) {
+void copied_back(benchmark::State& state) {
     prefork::pool pool{{.workers = 1}};
-    const std::string text(static_cast<std::size_t>(state.range(0)), 'x');
+    const auto make = [](std::size_t size) { return std::string(size, 'x'); };
+    for (auto _ : state) benchmark::DoNotOptimize(pool.submit(make, size_of(state)).get());
+    count_bytes(state, 1);
+}
+BENCHMARK(copied_back)->Apply(sizes);
+
+void copied_both_ways(benchmark::State& state) {
+    prefork::pool pool{{.workers = 1}};
+    const std::string text(size_of(state), 'x');
     const auto echo = [](const std::string& same) { return same; };
     for (auto _ : state) benchmark::DoNotOptimize(pool.submit(echo, text).get());
-    state.SetBytesProcessed(2 * state.iterations() * state.range(0));
+    count_bytes(state, 2);
 }
-BENCHMARK(there_and_back)->Apply(sizes);
+BENCHMARK(copied_both_ways)->Apply(sizes);
 
-void shared(benchmark::State& state) {
+void shared_there(benchmark::State& state) {
     prefork::pool pool{{.workers = 1}};
-    const auto array = pool.make_shared_array<char>(static_cast<std::size_t>(state.range(0)));
+    const auto array = pool.make_shared_array<char>(size_of(state));
     const auto size = [](const prefork::shared_array<char>& seen) { return seen.size(); };
     for (auto _ : state) benchmark::DoNotOptimize(pool.submit(size, array).get());
 }
-BENCHMARK(shared)->ArgName("bytes")->Arg(64)->Arg(64 << 20)->UseRealTime();
+BENCHMARK(shared_there)->Apply(sizes);
+
+// Made zeroed by the task, and given back by the host: nothing of it is touched but by making it
+// so.
+void shared_back(benchmark::State& state) {
+    prefork::pool pool{{.workers = 1}};
+    const auto make = [](std::size_t size) { return prefork::make_shared_array<char>(size); };
+    for (auto _ : state) benchmark::DoNotOptimize(pool.submit(make, size_of(state)).get());
+}
+BENCHMARK(shared_back)->Apply(sizes);
 
 }  // namespace
 

@@ -1,49 +1,29 @@
-// How long from submit() to the result of a task that does nothing, beside what the machine allows:
-// one cache line that two processes pass back and forth.
+// How long from submit() to the result of a task that does nothing, while it is hot, beside what
+// the machine allows. Mean, and of each round trip alone, with the reading of the clock.
 #include <benchmark/benchmark.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <csignal>
-#include <ctime>
-#include <new>
-
+#include "bench/limit/cache_line.hpp"
+#include "bench/limit/futex.hpp"
+#include "bench/support/latencies.hpp"
 #include "prefork/pool.hpp"
 
 namespace {
 
-struct ball {
-    alignas(128) std::atomic<unsigned> there;
-    alignas(128) std::atomic<unsigned> back;
-};
+using prefork::bench::latencies;
 
 int nothing(int x) { return x; }
 
-// The limit: two cache lines, no payload, both sides spinning.
-void bare_ping_pong(benchmark::State& state) {
-    void* const memory =
-        ::mmap(nullptr, sizeof(ball), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    auto* const shared = new (memory) ball{};
-    const pid_t other = ::fork();
-    if (other == 0) {
-        for (unsigned turn = 1;; ++turn) {
-            while (shared->there.load(std::memory_order_acquire) != turn) __builtin_ia32_pause();
-            shared->back.store(turn, std::memory_order_release);
-        }
-    }
-    unsigned turn = 0;
-    for (auto _ : state) {
-        shared->there.store(++turn, std::memory_order_release);
-        while (shared->back.load(std::memory_order_acquire) != turn) __builtin_ia32_pause();
-    }
-    ::kill(other, SIGKILL);
-    ::waitpid(other, nullptr, 0);
-    ::munmap(memory, sizeof(ball));
+void limit_cache_line(benchmark::State& state) {
+    prefork::bench::cache_line_ping_pong limit;
+    for (auto _ : state) limit.bounce();
 }
-BENCHMARK(bare_ping_pong)->UseRealTime();
+BENCHMARK(limit_cache_line)->UseRealTime();
+
+void limit_futex(benchmark::State& state) {
+    prefork::bench::futex_hand_over limit;
+    for (auto _ : state) limit.bounce();
+}
+BENCHMARK(limit_futex)->UseRealTime();
 
 void hot(benchmark::State& state) {
     prefork::pool pool{{.workers = static_cast<unsigned>(state.range(0))}};
@@ -51,18 +31,14 @@ void hot(benchmark::State& state) {
 }
 BENCHMARK(hot)->ArgName("workers")->Arg(1)->Arg(2)->UseRealTime();
 
-void after_idle(benchmark::State& state) {
+void hot_each(benchmark::State& state) {
     prefork::pool pool{{.workers = static_cast<unsigned>(state.range(0))}};
-    const timespec idle{0, 1'000'000};
+    latencies each{state};
     for (auto _ : state) {
-        ::nanosleep(&idle, nullptr);
-        const auto start = std::chrono::steady_clock::now();
-        benchmark::DoNotOptimize(pool.submit(nothing, 1).get());
-        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-        state.SetIterationTime(took.count());
+        each.time([&] { benchmark::DoNotOptimize(pool.submit(nothing, 1).get()); });
     }
 }
-BENCHMARK(after_idle)->ArgName("workers")->Arg(1)->Arg(2)->Iterations(1000)->UseManualTime();
+BENCHMARK(hot_each)->ArgName("workers")->Arg(1)->Arg(2)->UseManualTime();
 
 }  // namespace
 
