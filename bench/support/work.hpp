@@ -13,25 +13,30 @@ namespace prefork::bench {
     return seed;
 }
 
-/// Of one step, undisturbed: the shortest of many measurements.
-[[nodiscard]] inline double nanoseconds_a_step() {
-    constexpr std::uint64_t steps = 100'000;
+/// Nanoseconds of a task of so many steps among others like it, which a processor overlaps a
+/// little; undisturbed: the shortest of some measurements.
+[[nodiscard]] inline double nanoseconds_of(std::uint64_t steps) {
+    const std::uint64_t tasks = 20'000 / (steps + 1) + 1;
     auto shortest = std::chrono::steady_clock::duration::max();
-    std::uint32_t seed = 1;
-    for (int attempt = 0; attempt < 100; ++attempt) {
+    std::uint32_t sum = 0;
+    for (int attempt = 0; attempt < 10; ++attempt) {
         const auto start = std::chrono::steady_clock::now();
-        seed = work(seed, steps);
+        for (std::uint32_t i = 0; i < tasks; ++i) sum += work(i, steps);
         shortest = std::min(shortest, std::chrono::steady_clock::now() - start);
     }
     // Its use: without one the compiler may leave the work out.
-    __asm__ volatile("" : : "r"(seed));
-    return std::chrono::duration<double, std::nano>(shortest).count() / steps;
+    __asm__ volatile("" : : "r"(sum));
+    return std::chrono::duration<double, std::nano>(shortest).count() / static_cast<double>(tasks);
 }
 
 /// How many steps take this long, on this machine and today.
 [[nodiscard]] inline std::uint64_t steps_for(std::chrono::nanoseconds duration) {
-    static const double one = nanoseconds_a_step();
-    return static_cast<std::uint64_t>(static_cast<double>(duration.count()) / one);
+    const auto wanted = static_cast<double>(duration.count());
+    double steps = wanted;  // about one a nanosecond
+    for (int attempt = 0; attempt < 5; ++attempt) {
+        steps *= wanted / nanoseconds_of(static_cast<std::uint64_t>(steps));
+    }
+    return static_cast<std::uint64_t>(steps);
 }
 
 }  // namespace prefork::bench

@@ -1,0 +1,13 @@
+// Two Boost.Interprocess message queues and one worker process.
+#include "bench/versus/support/message_queue.hpp"
+
+#include "workload.hpp"
+
+int main(int argc, char** argv) {
+    using namespace prefork::versus;
+    interprocess_queues<int, int> channel{1, task};
+    return measure(argc, argv, [&](int number) {
+        channel.send(number);
+        return channel.receive();
+    });
+}
