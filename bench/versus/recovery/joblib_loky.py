@@ -4,6 +4,7 @@ import tempfile
 from workload import measure, needs, start_time, wrong_answer
 
 if __name__ == "__main__":
+    needs("joblib")
     loky = needs("joblib.externals.loky")
 
 
