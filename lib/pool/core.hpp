@@ -383,12 +383,13 @@ class pool_core {
     void replace_server(base::time_point now);
     void end_workers_of(const process::fork_server* server);
     void wait_for_unknown(const process::worker_entry& worker) noexcept;
+    void ask_to_leave(process::worker_entry& worker) noexcept;
     void kill_worker(process::worker_entry& worker, killer by) noexcept;
 
     // ---- memory_watch.cpp
     void look_at_memory(base::time_point now);
     void look_at_memory_of(process::worker_entry& worker);
-    void ask_to_leave(process::worker_entry& worker);
+    void end_between_tasks(process::worker_entry& worker);
 
     pool_options options_;
     exit_data tools_;

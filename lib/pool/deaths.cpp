@@ -53,8 +53,9 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
     worker.pid = got.what.pid;
     worker.pidfd = std::move(got.pidfd);
     if (!worker.pidfd) {
-        // No number was free for it here. Without it the worker couldn't be ended, so it is now.
-        kill_worker(worker, killer::none);
+        // No number was free for it here. Whoever is without one is of no use; but it may have
+        // begun a task already, which is not to be lost for that.
+        ask_to_leave(worker);
         if (first_start_failure_.empty())
             first_start_failure_ = "recvmsg: no descriptor free for a worker's pidfd";
         return;
@@ -65,6 +66,13 @@ void pool_core::manage(process::worker_entry& worker, process::received&& got) {
     // Refused (ENOSPC, ENOMEM), there is still the fork server's word.
     if (!base::fail_point::refused("monitor.epoll_ctl"))
         ::epoll_ctl(deaths_.get(), EPOLL_CTL_ADD, worker.pidfd.get(), &end);
+}
+
+// After what it runs, if anything.
+void pool_core::ask_to_leave(process::worker_entry& worker) noexcept {
+    worker.asked_to_leave = true;
+    control_->journal_of(worker.seat).turn.store(process::turn_to_leave, std::memory_order_release);
+    ring_->beds().wake_seat(worker.seat);
 }
 
 // By its parent where there is no pidfd, or where a sandbox refuses to signal by one. `by`: none

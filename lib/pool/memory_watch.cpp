@@ -36,14 +36,14 @@ void pool_core::look_at_memory_of(process::worker_entry& worker) {
     const ring::slot_word run{running};
     worker.memory = process::family_memory(worker.pid);
     if (growth(worker.memory) <= limit) return;
-    if (run.bits() == 0) return ask_to_leave(worker);
+    if (run.bits() == 0) return end_between_tasks(worker);
     if (run.state() == ring::state::lost) return;  // condemned already
     // The time first: whatever holds us up here makes the run seem older, and never its children.
     const base::nanoseconds now = process::since_boot();
     const base::nanoseconds ran = scale_.since(notes.started.load(std::memory_order_relaxed));
     const std::uint64_t grown_by = growth(process::family_memory(worker.pid, now - ran));
     // What former tasks left running is not this one's, and ends with the worker.
-    if (grown_by <= limit) return ask_to_leave(worker);
+    if (grown_by <= limit) return end_between_tasks(worker);
     if (!notes.running.compare_exchange_strong(running, run.with(ring::state::lost).bits(),
                                                std::memory_order_acq_rel)) {
         return;  // it has left that task
@@ -52,15 +52,12 @@ void pool_core::look_at_memory_of(process::worker_entry& worker) {
     kill_worker(worker, killer::memory_limit);
 }
 
-// After what it runs. One that is leaving, and holds too much all the same, runs no task any more.
-void pool_core::ask_to_leave(process::worker_entry& worker) {
-    std::atomic<std::uint64_t>& turn = control_->journal_of(worker.seat).turn;
-    const std::uint64_t now = turn.load(std::memory_order_acquire);
-    if (now == process::has_left) return kill_worker(worker, killer::memory_limit);
-    if (now == process::turn_to_leave) return;
-    worker.asked_to_leave = true;
-    turn.store(process::turn_to_leave, std::memory_order_release);
-    ring_->beds().wake_seat(worker.seat);
+// One that is leaving, and holds too much all the same, runs no task any more.
+void pool_core::end_between_tasks(process::worker_entry& worker) {
+    const std::uint64_t turn =
+        control_->journal_of(worker.seat).turn.load(std::memory_order_acquire);
+    if (turn == process::has_left) return kill_worker(worker, killer::memory_limit);
+    if (turn != process::turn_to_leave) ask_to_leave(worker);
 }
 
 }  // namespace prefork::detail

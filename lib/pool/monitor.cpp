@@ -252,7 +252,9 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     const process::journal& notes = control_->journal_of(seat);
     const auto running = notes.running.load(std::memory_order_acquire);
     const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
-    const bool useful = in_peace || notes.counts.count.load(std::memory_order_relaxed) > 0;
+    // One that had to leave for want of a pidfd is no reason to fork the next at once.
+    const bool useful =
+        (in_peace && worker.pidfd) || notes.counts.count.load(std::memory_order_relaxed) > 0;
     report_.retire(notes.counts);
     budget_->freeze(seat);
     ++damage_.deaths;
@@ -286,7 +288,7 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
 void pool_core::start_due_workers(base::time_point now) {
     if (stopping_ || refreshing_ || !server_) return;
     for (process::worker_entry& each : roster_.all()) {
-        if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pidfd &&
+        if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pid != 0 &&
             now - each.since > options_.worker_start_timeout) {
             if (first_start_failure_.empty()) {
                 first_start_failure_ = "on_worker_start took longer than worker_start_timeout";
@@ -295,7 +297,7 @@ void pool_core::start_due_workers(base::time_point now) {
         }
         // Asked for, and nothing heard for so long: the fork server was stopped. There is nothing
         // that it would take with it.
-        if (each.phase == process::phase::starting && !roster_.is_spare(each) && !each.pidfd &&
+        if (each.phase == process::phase::starting && !roster_.is_spare(each) && each.pid == 0 &&
             roster_.running() == 0 && now - each.since > options_.worker_start_timeout) {
             base::pidfd_send_signal(server_->pidfd(), SIGKILL);
         }

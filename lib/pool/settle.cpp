@@ -154,7 +154,7 @@ void pool_core::finish_condemned(process::worker_entry& worker) {
         worker.kill_at = time + std::chrono::milliseconds(1);
         return;
     }
-    if (!worker.pidfd) {  // the fork server's word of it is still to come
+    if (worker.pid == 0) {  // the fork server's word of it is still to come
         worker.kill_at = base::monotonic::now() + std::chrono::milliseconds(1);
         return;
     }
