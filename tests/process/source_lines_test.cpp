@@ -47,6 +47,7 @@ TEST_CASE("an inlined function and the one that it was put into have files and l
     if (!has_source_lines() || found.empty()) {
         std::puts(has_source_lines() ? "this program was built without debug information"
                                      : "libdw.so.1 is not here");
+        std::fflush(stdout);  // _exit() would not
         ::_exit(77);
     }
     CHECK(ends_with(found[0].file, "process/source_lines_test.cpp"));
