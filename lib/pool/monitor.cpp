@@ -251,7 +251,11 @@ void pool_core::worker_ended(unsigned seat, const process::death& how) {
     }
     const process::journal& notes = control_->journal_of(seat);
     const auto running = notes.running.load(std::memory_order_acquire);
-    const bool in_peace = was_running && how.code == CLD_EXITED && how.status == 0 && running == 0;
+    // On its way out, it may have been killed for what it held.
+    const bool was_leaving = worker.killed_by == killer::memory_limit &&
+                             notes.turn.load(std::memory_order_relaxed) == process::has_left;
+    const bool exited = how.code == CLD_EXITED && how.status == 0;
+    const bool in_peace = was_running && running == 0 && (exited || was_leaving);
     // One that had to leave for want of a pidfd is no reason to fork the next at once.
     const bool useful =
         (in_peace && worker.pidfd) || notes.counts.count.load(std::memory_order_relaxed) > 0;
