@@ -21,9 +21,9 @@ int nothing(int x) { return x; }
 // CPU.
 constexpr int idle_us[] = {10, 1'000, 100'000};
 
-// Some two seconds each, however long the pauses.
+// Some seconds each, however long the pauses.
 int iterations(int idle) {
-    const int full = idle >= 100'000 ? 20 : 1'000;
+    const int full = idle >= 100'000 ? 50 : 1'000;
     return prefork::bench::unless_quick(full, full / 20);
 }
 

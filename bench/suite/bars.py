@@ -68,8 +68,9 @@ def row(bar, samples, judged):
     reference = reference_of(bar, samples)
     times = ratio(ours, reference[1]) if ours and reference else None
     if times is None:
-        missing = " or ".join(map(title, bar.references)) if ours else title(bar.peer)
-        return [bar.work, " or ".join(map(title, bar.references)), bar.text, "—", "—", "—", f"not measured: no {missing}"]
+        references = " or ".join(map(title, bar.references))
+        missing = references if ours else title(bar.peer)
+        return [bar.work, references, bar.text, "—", "—", "—", f"not measured: no {missing}"]
     judgement = ("met" if is_met(bar, times.median) else "**not met**") if judged else ""
     # A speed's quartiles are those of the time, the other way round.
     written = [f"{1 / each if bar.at_least else each:.2f}" for each in times]

@@ -54,18 +54,23 @@ def three_digits(value):
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
-def shown_time(nanoseconds):
+def exact(value):
+    """Of what was asked for, not measured."""
+    return f"{value:g}"
+
+
+def shown_time(nanoseconds, digits=three_digits):
     for unit in ("s", "ms", "µs"):
         if nanoseconds >= UNITS[unit]:
-            return f"{three_digits(nanoseconds / UNITS[unit])} {unit}"
-    return f"{three_digits(nanoseconds)} ns"
+            return f"{digits(nanoseconds / UNITS[unit])} {unit}"
+    return f"{digits(nanoseconds)} ns"
 
 
-def shown_bytes(count):
+def shown_bytes(count, digits=three_digits):
     for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= size:
-            return f"{three_digits(count / size)} {unit}"
-    return f"{count} B"
+            return f"{digits(count / size)} {unit}"
+    return f"{count:.0f} B"
 
 
 def table(head, rows):

@@ -11,6 +11,7 @@ class About(NamedTuple):
     title: str
     package: str = ""  # Debian's, where it needs one
     tasks: int = 0  # in a turn, where 100,000 would take it many seconds
+    every: int = 1  # in every so many rounds, where it takes a second to start
 
 
 ABOUT = {
@@ -33,10 +34,10 @@ ABOUT = {
     "posix_mq": About("POSIX message queues", tasks=5_000),
     "message_queue": About("Boost.Interprocess message queues", "libboost-dev", 20_000),
     "zeromq": About("ZeroMQ, ipc", "libzmq3-dev and cppzmq-dev", 20_000),
-    "open_mpi": About("Open MPI, shared memory", "libopenmpi-dev and openmpi-bin", 20_000),
+    "open_mpi": About("Open MPI, shared memory", "libopenmpi-dev and openmpi-bin", 20_000, every=3),
     "multiprocessing_pool": About("Python's multiprocessing.Pool", tasks=2_000),
     "process_pool_executor": About("Python's ProcessPoolExecutor", tasks=2_000),
-    "joblib_loky": About("joblib with loky", "python3-joblib", 2_000),
+    "joblib_loky": About("joblib with loky", "python3-joblib", 2_000, every=3),
 }
 # Through shared memory and nothing else. As root it asks twice, and with more ranks than CPUs too.
 MPI = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "--mca", "pml", "ob1", "--mca", "btl", "^tcp"]

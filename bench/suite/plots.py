@@ -10,99 +10,122 @@ import sys
 import matplotlib
 
 import plan
-from figures import all_samples, crossing, quantile, shown_bytes, shown_time
+from figures import all_samples, crossing, exact, quantile, shown_bytes, shown_time
 from peers import title
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # pylint: disable=wrong-import-position
 
-LIMITS = ("cache_line", "futex", "memcpy", "sequential")
-HOT_AT = 1_000  # no pause has no place on a log axis
+OURS = {"prefork": "crimson", "prefork_caller_helps": "darkorange", "prefork_shared": "darkorange"}
+LIMITS = {"cache_line": "--", "futex": ":", "memcpy": "--"}
+HOT_AT = 1_000  # ns: no pause has no place on a log axis
 
 
 def name_of(peer):
-    return title(peer).replace("**", "").removeprefix("limit: ")
+    return title(peer).replace("**", "").removeprefix("limit: ") + (" (limit)" if peer in LIMITS else "")
 
 
-def curves(samples, workload, axis, fixed=None):
-    """peer -> [(parameter, median nanoseconds)]"""
+def curves(samples, workload, axis):
+    """peer -> [(parameter, median nanoseconds)], of those that were measured at three points or more."""
     found = {}
     for case in {case.name: case for case in plan.CASES if case.workload == workload}.values():
-        if fixed and not fixed(case.values):
-            continue
         for peer, rounds in samples.get(case.name, {}).items():
             if all_samples(rounds):
                 found.setdefault(peer, []).append((case.values[axis], quantile(all_samples(rounds), 0.5)))
-    return {peer: sorted(points) for peer, points in found.items()}
+    return {peer: sorted(points) for peer, points in found.items() if len(points) > 2}
 
 
-def draw(axes, lines, at=lambda x: x, value=lambda y: y):
+def draw(axes, lines, value):
+    others = iter(pyplot.get_cmap("tab20").colors)
     for peer, points in sorted(lines.items(), key=lambda each: name_of(each[0])):
-        ours = peer.startswith("prefork")
-        style = {"color": "black", "linestyle": "--"} if peer in LIMITS else {"marker": "o", "markersize": 3}
-        if peer == "futex":
-            style["linestyle"] = ":"
-        axes.plot([at(x) for x, _ in points], [value(y) for _, y in points], linewidth=2.5 if ours else 1.2,
-                  label=name_of(peer) + (" (limit)" if peer in LIMITS else ""), **style)
+        if peer in LIMITS:
+            style = {"color": "black", "linestyle": LIMITS[peer]}
+        elif peer == "sequential":
+            style = {"color": "grey", "linestyle": "--"}
+        elif peer in OURS:
+            style = {"color": OURS[peer], "linewidth": 2.5, "marker": "o"}
+        else:
+            style = {"color": next(others), "linewidth": 1.2, "marker": "o"}
+        axes.plot([x or HOT_AT for x, _ in points], [value(y) for _, y in points], markersize=3, label=name_of(peer),
+                  **style)
 
 
-def finish(axes, what, across, up, ticks):
+def limit_of_cpus(axes, lines, cpus, value):
+    """The work of the sequential run, spread over all CPUs without any cost."""
+    points = lines.get("sequential", [])
+    axes.plot([x for x, _ in points], [value(y / cpus) for _, y in points], color="black", linestyle=":",
+              label=f"all of {cpus} CPUs at work (limit)")
+
+
+def break_even(axes, lines, peer):
+    if peer not in lines or "sequential" not in lines:
+        return
+    at = crossing(lines[peer], lines["sequential"])
+    if at:
+        axes.axvline(at, color=OURS[peer], linewidth=1, linestyle="-.",
+                     label=f"{name_of(peer)}: pays from {shown_time(at)}")
+    else:
+        axes.plot([], [], " ", label=f"{name_of(peer)}: does not pay here")
+
+
+def finish(axes, lines, shown, what, across, up):
+    ticks = sorted({x for points in lines.values() for x, _ in points})
     axes.set(title=what, xlabel=across, ylabel=up, xscale="log", yscale="log")
-    axes.set_xticks([at for at, _ in ticks], [text for _, text in ticks])
+    axes.set_xticks([x or HOT_AT for x in ticks], [shown(x, exact) if x else "hot" for x in ticks])
     axes.minorticks_off()
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def several(lines):
-    return {peer: points for peer, points in lines.items() if len(points) > 1}
+def as_microseconds(nanoseconds):
+    return nanoseconds / 1e3
 
 
-def latency_by_idle_time(axes, samples):
-    lines = several(curves(samples, "round_trip", "idle_ns"))
-    draw(axes, lines, at=lambda x: x or HOT_AT, value=lambda y: y / 1e3)
-    ticks = sorted({x for points in lines.values() for x, _ in points})
-    finish(axes, "A null task, there and back, after a pause", "idle before it", "µs (median)",
-           [(x or HOT_AT, shown_time(x) if x else "hot") for x in ticks])
+def as_rate(nanoseconds):
+    return 1e9 / nanoseconds
+
+
+def latency_by_idle_time(axes, samples, _):
+    lines = curves(samples, "round_trip", "idle_ns")
+    draw(axes, lines, as_microseconds)
+    finish(axes, lines, shown_time, "A null task, there and back, after a pause", "idle before it", "µs (median)")
     return lines
 
 
-def throughput_by_task_size(axes, samples):
-    lines = several(curves(samples, "gather", "task_ns", lambda values: values["task_ns"] > 0))
-    draw(axes, lines, value=lambda y: 1e9 / y)
-    if "prefork" in lines and "sequential" in lines:
-        even = crossing(lines["prefork"], lines["sequential"])
-        if even:
-            axes.axvline(even, color="grey", linewidth=1)
-            axes.annotate(f"prefork pays from {shown_time(even)}", (even, axes.get_ylim()[0]), rotation=90,
-                          ha="right", va="bottom", fontsize="small")
-    ticks = sorted({x for points in lines.values() for x, _ in points})
-    finish(axes, "Tasks gathered in order", "work in a task", "tasks/s", [(x, shown_time(x)) for x in ticks])
+def throughput_by_task_size(axes, samples, cpus):
+    lines = curves(samples, "gather", "task_ns")
+    # A task that does nothing has no place on a log axis; its rate is a table of the report.
+    lines = {peer: [(x, y) for x, y in points if x > 0] for peer, points in lines.items()}
+    draw(axes, lines, as_rate)
+    limit_of_cpus(axes, lines, cpus, as_rate)
+    break_even(axes, lines, "prefork")
+    finish(axes, lines, shown_time, "Tasks submitted one by one, gathered in order", "work in a task", "tasks/s")
     return lines
 
 
-def two_tasks_by_size(axes, samples):
-    lines = several(curves(samples, "pair", "task_ns"))
-    draw(axes, lines, value=lambda y: y / 1e3)
-    ticks = sorted({x for points in lines.values() for x, _ in points})
-    finish(axes, "Two tasks after 1 ms idle", "work in each", "µs until both results are there (median)",
-           [(x, shown_time(x)) for x in ticks])
+def two_tasks_by_size(axes, samples, cpus):
+    lines = curves(samples, "pair", "task_ns")
+    draw(axes, lines, as_microseconds)
+    limit_of_cpus(axes, lines, min(cpus, 2), as_microseconds)
+    for peer in ("prefork", "prefork_caller_helps"):
+        break_even(axes, lines, peer)
+    finish(axes, lines, shown_time, "Two tasks after 1 ms idle", "work in each",
+           "µs until both results are there (median)")
     return lines
 
 
-def payload_by_size(axes, samples):
-    lines = several(curves(samples, "payload", "bytes"))
-    draw(axes, lines, value=lambda y: y / 1e3)
-    ticks = sorted({x for points in lines.values() for x, _ in points})
-    finish(axes, "An argument to another process", "size", "µs (median)", [(x, shown_bytes(x)) for x in ticks])
+def payload_by_size(axes, samples, _):
+    lines = curves(samples, "payload", "bytes")
+    draw(axes, lines, as_microseconds)
+    finish(axes, lines, shown_bytes, "An argument to another process", "size", "µs (median)")
     return lines
 
 
 def main(raw, folder):
-    samples = json.loads(pathlib.Path(raw).read_text(encoding="utf-8"))["versus"]
+    run = json.loads(pathlib.Path(raw).read_text(encoding="utf-8"))
     for plot in (latency_by_idle_time, throughput_by_task_size, two_tasks_by_size, payload_by_size):
         figure, axes = pyplot.subplots(figsize=(9, 5))
-        if plot(axes, samples):
+        if plot(axes, run["versus"], run["machine"]["cpus"]):
             for kind in ("svg", "png"):
                 figure.savefig(pathlib.Path(folder) / f"{plot.__name__}.{kind}", bbox_inches="tight", dpi=120)
             print(plot.__name__)

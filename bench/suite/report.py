@@ -1,14 +1,15 @@
 """The report of a run, for people: the bars first, then every figure."""
-import collections
+import re
 
 import plan
 from bars import bars_table
-from figures import all_samples, quantile, ratio, shown_bytes, shown_time, spread, table, three_digits
+from figures import UNITS, all_samples, exact, quantile, ratio, shown_bytes, shown_time, spread, table, three_digits
 from peers import ABOUT, title
 
 METHOD = """Every peer is a program of its own, started for each of its turns; in each of {rounds} rounds all have theirs, in another
-order. A time is the median of all samples, with the quartiles; a ratio is the median of the rounds' ratios, so that what disturbs
-a whole round falls on both. Each workload's header in `bench/versus` says what is measured and checks the answers.
+order. A time is the median of all samples, with the quartiles; a ratio is the median of the rounds' ratios, so that
+what disturbs a whole round falls on both: "× prefork" is how many times prefork's time. Each workload's header in
+`bench/versus` says what is measured, and checks the answers.
 """
 QUESTIONS = """Each file's first line in `bench/` is its question. Google Benchmark: times are real, per iteration.
 """
@@ -22,9 +23,9 @@ def words(case):
         if name == "idle_ns" and value == 0:
             shown.append("hot")
         elif name.endswith("_ns"):
-            shown.append(f"{name[:-3]} {shown_time(value)}")
+            shown.append(f"{name[:-3]} {shown_time(value, exact)}")
         elif name == "bytes":
-            shown.append(shown_bytes(value))
+            shown.append(shown_bytes(value, exact))
         else:
             shown.append(f"{value:,} {name}")
     return ", ".join(shown)
@@ -67,24 +68,28 @@ def question(name, benchmarks):
     """One table of a file's benchmarks; counters are columns."""
     own = {"iterations", "real_time", "cpu_time", "repetitions", "repetition_index", "family_index", "threads",
            "per_family_instance_index"}
-    counters = collections.OrderedDict((key, None) for each in benchmarks for key, value in each.items()
-                                       if type(value) in (int, float) and key not in own)
+    counters = sorted({key for each in benchmarks for key, value in each.items()
+                       if type(value) in (int, float) and key not in own}, key=without_unit)
     rows = []
     for each in benchmarks:
         if each.get("error_occurred"):
             rows.append([each["name"], each["error_message"], *[""] * len(counters)])
             continue
-        unit = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}[each["time_unit"]]
-        rows.append([each["name"].replace("/real_time", "").replace("/manual_time", ""), shown_time(each["real_time"] * unit),
+        rows.append([re.sub(r"/(real_time|manual_time|iterations:\d+)", "", each["name"]),
+                     shown_time(each["real_time"] * UNITS[each["time_unit"]]),
                      *[counted(key, each[key]) if key in each else "" for key in counters]])
-    return f"### {name}\n\n{table(['', 'time', *counters], rows)}"
+    return f"### {name}\n\n{table(['', 'time', *map(without_unit, counters)], rows)}"
+
+
+def without_unit(counter):
+    return counter.removesuffix("_ns")
 
 
 def counted(name, value):
     if name.endswith("_ns"):
         return shown_time(value)
     if name == "bytes_per_second":
-        return f"{shown_bytes(value)}"
+        return f"{shown_bytes(value)}/s"
     return three_digits(value)
 
 

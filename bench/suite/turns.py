@@ -43,7 +43,7 @@ def arguments(case, about, steps):
 
 
 class Turns:
-    """`commands`: workload -> peer -> command. `about`: peer -> what slows it down."""
+    """`commands`: workload -> peer -> command. `about`: peer -> what slows it down (peers.About)."""
 
     def __init__(self, commands, about, steps, rounds):
         self.commands = commands
@@ -55,8 +55,8 @@ class Turns:
         self.failed = {}  # (workload, peer) -> why, and it has no more turns
 
     def round(self, number, cases):
-        turns = [(case, peer) for case in cases if number % case.every == 0
-                 for peer in case.peers or self.commands[case.workload] if peer in self.commands[case.workload]]
+        turns = [(case, peer) for case in cases for peer in case.peers or self.commands[case.workload]
+                 if peer in self.commands[case.workload] and number % max(case.every, self.about[peer].every) == 0]
         # Nobody always comes after the same one, whose end may still keep the machine busy.
         random.Random(number).shuffle(turns)
         for case, peer in turns:

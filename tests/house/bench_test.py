@@ -173,12 +173,12 @@ class Turns(unittest.TestCase):
             time.sleep(0.01)
         self.assertLess(time.monotonic(), until)
 
-    def test_a_case_comes_in_every_so_many_rounds(self):
-        these = self.turns(prefork="echo '{\"ns\": 1}'")
-        seldom = plan.Case('map', (), 5, every=3)
+    def test_a_case_and_a_peer_come_in_every_so_many_rounds(self):
+        these = self.turns(prefork="echo '{\"ns\": 1}'", joblib_loky="echo '{\"ns\": 1}'")
+        seldom = plan.Case('map', (), 5, every=2)
         for number in range(3):
             these.round(number, [seldom])
-        self.assertEqual(these.samples, {'map': {'prefork': [[1], None, None]}})
+        self.assertEqual(these.samples, {'map': {'prefork': [[1], None, [1]], 'joblib_loky': [[1], None, None]}})
 
 
 class Compare(unittest.TestCase):
@@ -215,7 +215,7 @@ class Report(unittest.TestCase):
         figure = {'name': 'hot/real_time', 'iterations': 5, 'real_time': 2.5, 'cpu_time': 1, 'time_unit': 'us', 'p50_ns': 2000}
         failed = {'name': 'shut', 'error_occurred': True, 'error_message': 'the load is 0 here'}
         said = report.report({**self.run_, 'versus': {}, 'results': {'gate': [figure, failed]}}, [])
-        self.assertIn('|  | time | p50_ns |\n| --- | --- | --- |\n| hot | 2.50 µs | 2.00 µs |\n'
+        self.assertIn('|  | time | p50 |\n| --- | --- | --- |\n| hot | 2.50 µs | 2.00 µs |\n'
                       '| shut | the load is 0 here |  |\n', said)
         self.assertNotIn('## The bars', said)
 

@@ -1,5 +1,7 @@
 #pragma once
 
+// Not its bindings for C++, which MPI 3 has removed.
+#define OMPI_SKIP_MPICXX 1
 #include <mpi.h>
 
 namespace prefork::versus {
