@@ -90,6 +90,10 @@ class Bars(unittest.TestCase):
         self.assertIn('not measured', bars.row(self.same, {}, True)[-1])
         self.assertEqual(bars.row(self.hot, samples_of(self.hot, 1, {'cache_line': 1}), False)[-1], '')
 
+    def test_a_workload_that_was_not_asked_for_has_no_bar(self):
+        said = bars.bars_table(samples_of(self.hot, 100, {'cache_line': 100}))
+        self.assertEqual([said.count(text) for text in ('hot', 'the same', 'map over')], [1, 1, 0])
+
     def test_another_size_may_be_the_reference(self):
         there = {bar.name: {'prefork_shared': [[time]]} for bar, time in ((plan.LARGE, 150), (plan.SMALL, 100))}
         self.assertEqual(bars.row(self.large, there, True)[-1], 'met')
