@@ -218,11 +218,12 @@ class map_of_places {
         : scenes_(scenes()),
           said_(pf::test::shared_with_children<verdict>(scenes_.size() * rounds)) {
         const std::size_t runs = scenes_.size() * rounds;
-        pf::test::run_side_by_side(
+        const std::vector<int> ends = pf::test::run_side_by_side(
             runs, at_once, [&](std::size_t i) { run(nullptr, scenes_[i / rounds], said_[i]); });
         for (std::size_t i = 0; i < runs; ++i) {
             INFO(scenes_[i / rounds].name);
             CHECK(std::string(said_[i].text) == "");
+            CHECK(ends[i] == 0);
         }
     }
 
@@ -293,12 +294,13 @@ void check_all(visitor by) {
     // Some places are passed only when two processes meet in a certain way: these are tried again.
     for (int attempt = 0; attempt < 10 && !cases.empty(); ++attempt) {
         verdict* const said = pf::test::shared_with_children<verdict>(cases.size());
-        pf::test::run_side_by_side(cases.size(), at_once,
-                                   [&](std::size_t i) { run(&cases[i], cases[i].where, said[i]); });
+        const std::vector<int> ends = pf::test::run_side_by_side(
+            cases.size(), at_once, [&](std::size_t i) { run(&cases[i], cases[i].where, said[i]); });
         std::vector<fault_case> missed;
         for (std::size_t i = 0; i < cases.size(); ++i) {
             INFO(cases[i].name());
             CHECK(std::string(said[i].text) == "");
+            CHECK(ends[i] == 0);
             if (said[i].reached == 0) missed.push_back(cases[i]);
         }
         ::munmap(said, sizeof(verdict) * cases.size());

@@ -217,6 +217,7 @@ class walk {
 
   private:
     void record();
+    [[nodiscard]] pf::test::recorded_path recorded();
     bool go_round(pf::pool& pool, std::size_t instructions, bool by_steps = false);
     void check_pool(pf::pool& pool, std::size_t descriptors);
     [[nodiscard]] pid_t victim(pf::pool& pool) {
@@ -238,13 +239,23 @@ class walk {
     std::array<std::size_t, 4> verdicts_{};
 };
 
-// The whole way of one that nobody kills. A death before that, because the host's first look at one
-// binds functions of the shared libraries that later workers then inherit bound.
+// A death before that, because the host's first look at one binds functions of the shared libraries
+// that later workers then inherit bound. The way of one that doesn't sleep is as long as it happens
+// to look for its task: the shortest is the one that most come to the end of.
 void walk::record() {
     {
         pf::pool pool{of_.options};
         go_round(pool, 0);
     }
+    path_ = recorded();
+    for (int i = 0; !sleeps_ && i < 4; ++i) {
+        if (auto other = recorded(); other.size() < path_.size()) path_ = std::move(other);
+    }
+}
+
+// The whole way of one that nobody kills.
+pf::test::recorded_path walk::recorded() {
+    pf::test::recorded_path path{sleeps_};
     pf::pool pool{of_.options};
     const pid_t pid = victim(pool);
     stepper worker{pid};
@@ -252,9 +263,10 @@ void walk::record() {
     const sent task = send(pool, pid);
     way_end over{worker, task, sleeps_};
     do {
-        path_.add(worker.address());
+        path.add(worker.address());
     } while (worker.step() && !over());
     REQUIRE(task.settle() == (of_.who == role::spare ? verdict::again : verdict::kept));
+    return path;
 }
 
 bool walk::go_round(pf::pool& pool, std::size_t instructions, bool by_steps) {
@@ -311,8 +323,7 @@ void walk::operator()() {
         "ran elsewhere %zu, was lost %zu, ran again %zu, had ended %zu\n",
         of_.name.c_str(), kills_, path_.size(), reached_, verdicts_[0], verdicts_[1], verdicts_[2],
         verdicts_[3]);
-    // A polling worker's way is as long as its waits; of a sample of sixteen, two were missed.
-    CHECK(reached_ * 4 >= steps.size() * 3);
+    CHECK(reached_ * 10 >= steps.size() * 9);
 }
 
 pf::pool_options parked(unsigned workers = 1) {

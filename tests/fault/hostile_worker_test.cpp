@@ -132,13 +132,18 @@ void judge(std::size_t which, pf::test::complaints& found) {
     const pf::test::log_lines log;
     {
         pf::pool pool{options()};
-        const tally first = run_around(pool, [&] { return pool.submit(tell, which); });
-        check(first.hung == 0, "a task hung");
-        // Its own slot's arguments and result can be changed by any worker: one task at most.
-        check(first.wrong <= 1, std::to_string(first.wrong) + " results were wrong");
-        check(first.failed <= 8, std::to_string(first.failed) + " tasks failed");
         const auto all_well = [&] { return serves(pool) && said(log, told.noticed); };
-        check(pf::test::until(all_well, longest), "it isn't put right, or nobody was told");
+        bool well = false;
+        // The task that is lied of may have been claimed a moment before: then nothing was said.
+        for (int times = 0; times < 4 && !well; ++times) {
+            const tally round = run_around(pool, [&] { return pool.submit(tell, which); });
+            check(round.hung == 0, "a task hung");
+            // Its own slot's arguments and result can be changed by any worker: one task at most.
+            check(round.wrong <= 1, std::to_string(round.wrong) + " results were wrong");
+            check(round.failed <= 8, std::to_string(round.failed) + " tasks failed");
+            well = pf::test::until(all_well, longest / 4);
+        }
+        check(well, "it isn't put right, or nobody was told");
         const bool shown = pool.describe().find("written over") != std::string::npos;
         check(shown || *told.noticed == '\0', "describe() doesn't tell");
         check(pool.shutdown(10s), "shutdown() took longer than it may");
@@ -177,10 +182,12 @@ TEST_CASE("a worker that tells a plausible lie spoils tasks in flight at most") 
     constexpr std::size_t count = std::size(pf::test::lies);
     constexpr std::size_t at_once = 4;  // most of their time they wait for the next look
     auto* const found = pf::test::shared_with_children<pf::test::complaints>(count);
-    pf::test::run_side_by_side(count, at_once, [&](std::size_t i) { judge(i, found[i]); });
+    const std::vector<int> ends =
+        pf::test::run_side_by_side(count, at_once, [&](std::size_t i) { judge(i, found[i]); });
     for (std::size_t i = 0; i < count; ++i) {
         INFO(pf::test::lies[i].name);
         CHECK(std::string(found[i].text) == "");
+        CHECK(ends[i] == 0);  // the host lives
     }
 }
 

@@ -82,52 +82,50 @@ class held_kill {
     }
 };
 
+/// A pool of one worker, whose first task has left children that grow beyond the limit once both
+/// have read a byte.
+struct littered_pool {
+    pipe_ends grow;
+    pipe_ends grown;
+    pf::pool pool{{.workers = 1,
+                   .worker_memory_limit = limit,
+                   .keep_fds = {grow.out(), grow.in(), grown.out(), grown.in()}}};
+    pid_t worker = pool.submit(litter, grow.out(), grown.in()).get_for(20s);
+
+    static pid_t litter(int waits, int told) {
+        fork_greedy_children(waits, told);
+        nap(50ms);  // the kernel tells starts to 10 ms only
+        return ::getpid();
+    }
+};
+
 }  // namespace
 
 TEST_CASE("what a former task's children hold ends no other task, and the worker leaves after it") {
     const pf::test::leaks none_left;
-    const pipe_ends grow;
-    const pipe_ends grown;
-    pf::pool pool{{.workers = 1,
-                   .worker_memory_limit = limit,
-                   .keep_fds = {grow.out(), grow.in(), grown.out(), grown.in()}}};
-    const auto litters = [](int waits, int told) {
-        fork_greedy_children(waits, told);
-        nap(50ms);  // the kernel tells starts to 10 ms only
-        return ::getpid();
-    };
+    littered_pool in;
     const auto innocent = [](int tells, int hears) {
         for (int i = 0; i < 2; ++i) say(tells);
         for (int i = 0; i < 2; ++i) static_cast<void>(next_byte(hears));
         nap(400ms);  // four looks
         return ::getpid();
     };
-    const pid_t worker = pool.submit(litters, grow.out(), grown.in()).get_for(20s);
-    CHECK(pool.submit(innocent, grow.in(), grown.out()).get_for(20s) == worker);
+    CHECK(in.pool.submit(innocent, in.grow.in(), in.grown.out()).get_for(20s) == in.worker);
     CHECK(pf::test::until(
-        [&] { return pool.submit([] { return ::getpid(); }).get_for(20s) != worker; }));
-    CHECK(pool.stats().lost_workers == 0);
+        [&] { return in.pool.submit([] { return ::getpid(); }).get_for(20s) != in.worker; }));
+    CHECK(in.pool.stats().lost_workers == 0);
 }
 
 TEST_CASE("a worker that holds too much between two tasks leaves, and costs none") {
     const pf::test::leaks none_left;
-    const pipe_ends grow;
-    const pipe_ends grown;
-    pf::pool pool{{.workers = 1,
-                   .worker_memory_limit = limit,
-                   .keep_fds = {grow.out(), grow.in(), grown.out(), grown.in()}}};
-    const auto litters = [](int waits, int told) {
-        fork_greedy_children(waits, told);
-        return ::getpid();
-    };
-    const pid_t worker = pool.submit(litters, grow.out(), grown.in()).get_for(20s);
-    for (int i = 0; i < 2; ++i) say(grow.in());
+    littered_pool in;
+    for (int i = 0; i < 2; ++i) say(in.grow.in());
     REQUIRE(pf::test::until([&] {
-        const auto workers = pool.stats().workers;
-        return workers.size() == 1 && workers[0].pid != worker;
+        const auto workers = in.pool.stats().workers;
+        return workers.size() == 1 && workers[0].pid != in.worker;
     }));
-    CHECK(pool.submit(twice, 2).get_for(20s) == 4);
-    CHECK(pool.stats().lost_workers == 0);
+    CHECK(in.pool.submit(twice, 2).get_for(20s) == 4);
+    CHECK(in.pool.stats().lost_workers == 0);
 }
 
 // The monitor stands still with the pool's lock: nothing is asked of the pool until it is let go.

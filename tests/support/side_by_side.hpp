@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "support/in_child.hpp"
 
@@ -33,22 +34,32 @@ struct complaints {
     }
 };
 
-/// Calls `each(i)` for every i below `how_many`, in children, and returns when they have ended.
-/// Nobody else's child may end meanwhile.
+/// Calls `each(i)` for every i below `how_many`, in children; how each ended, as wait(2) says it: 0
+/// when it came to its end, for it may have crashed before it found anything. SIGALRM ends one that
+/// takes more than two minutes. Nobody else's child may end meanwhile.
 template <class Each>
-void run_side_by_side(std::size_t how_many, std::size_t at_once, Each each) {
+[[nodiscard]] std::vector<int> run_side_by_side(std::size_t how_many, std::size_t at_once,
+                                                Each each) {
+    constexpr unsigned longest_seconds = 120;
+    std::vector<int> ends(how_many, -1);
     std::map<pid_t, std::size_t> running;
     for (std::size_t next = 0; next < how_many || !running.empty();) {
         if (next < how_many && running.size() < at_once) {
             const pid_t runner = fork_child([&] {
+                ::alarm(longest_seconds);
                 each(next);
                 return 0;
             });
             running[runner] = next++;
             continue;
         }
-        running.erase(::waitpid(-1, nullptr, 0));
+        int status = -1;
+        const auto ended = running.find(base::checked(::waitpid(-1, &status, 0), "waitpid"));
+        if (ended == running.end()) continue;
+        ends[ended->second] = status;
+        running.erase(ended);
     }
+    return ends;
 }
 
 }  // namespace prefork::test
