@@ -7,8 +7,10 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <stop_token>
 #include <system_error>
 #include <thread>
 
@@ -98,12 +100,17 @@ TEST_CASE("a host that is a subreaper with threads is left no zombie") {
 }
 
 TEST_CASE("a server made while eight threads allocate has a heap that works") {
+    // AddressSanitizer's own allocator takes no lock around fork() before LLVM 18
+    // (github.com/llvm/llvm-project/pull/75290): a worker would wait for one that a thread of the
+    // host held.
+    if (std::getenv("PREFORK_SANITIZED") != nullptr) return;
     CHECK(in_new_process([] {
-              std::atomic<bool> stop{false};
-              std::vector<std::thread> hammers;
+              std::vector<std::jthread> hammers;
               for (int i = 0; i < 8; ++i) {
-                  hammers.emplace_back([&] {
-                      while (!stop) std::vector<std::string>(50, std::string(3000, 'x')).clear();
+                  hammers.emplace_back([](const std::stop_token& stop) {
+                      while (!stop.stop_requested()) {
+                          std::vector<std::string>(50, std::string(3000, 'x')).clear();
+                      }
                   });
               }
               for (int i = 0; i < 20; ++i) {
@@ -113,8 +120,6 @@ TEST_CASE("a server made while eight threads allocate has a heap that works") {
                   })};
                   start(server);
               }
-              stop = true;
-              for (auto& each : hammers) each.join();
           }) == "");
 }
 
