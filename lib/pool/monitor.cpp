@@ -322,8 +322,9 @@ void pool_core::start_due_workers(base::time_point now) {
             // If the server is gone, server_ended() is about to hear of it: due again after that.
             roster_.ended(*seat, now, false);
             vacate(roster_.at(*seat));
-            // EPIPE: it is gone, and may have said why.
-            if (first_start_failure_.empty() && error != EPIPE) {
+            // It is gone, and may have said why; ECONNRESET: before it had read all requests.
+            const bool is_gone = error == EPIPE || error == ECONNRESET;
+            if (first_start_failure_.empty() && !is_gone) {
                 first_start_failure_ =
                     std::string("send to the fork server: ") + ::strerrordesc_np(error);
             }

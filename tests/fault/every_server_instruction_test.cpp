@@ -211,8 +211,11 @@ class ending {
         children_ = children_of(server_);
     }
     [[nodiscard]] pid_t server() const noexcept { return server_; }
+    /// The server is stopped, and the pool's end has begun: what kills the server now kills no
+    /// task.
     void begin() {
         ended_ = std::async(std::launch::async, [this] { pool_.reset(); });
+        REQUIRE(pf::test::until([&] { return task_.ready(); }, 20s));
     }
     void finish() {
         REQUIRE(ended_.wait_for(30s) == std::future_status::ready);
