@@ -125,7 +125,8 @@ void pool_core::mend_switches() {
 void pool_core::mend_hints() {
     ring::hints& shared = ring_->shared();
     mend(shared.tail, next_position_, "hint 'tail'");
-    mend(shared.room_wanted, room_waiters_ > 0 ? 1u : 0u, "hint 'room_wanted'");
+    // While somebody waits, workers clear it; the waiter looks for itself every now and then.
+    if (room_waiters_ == 0) mend(shared.room_wanted, std::uint64_t{0}, "hint 'room_wanted'");
     for (const auto& [queue, name] : {std::pair{&shared.high, "tail of the high queue"},
                                       {&shared.low, "tail of the low queue"}}) {
         const std::uint64_t tail = ring_->tail_of(*queue);

@@ -237,7 +237,10 @@ void pool_core::wait_for_room(lock& held) {
     const inside here{*this};
     ring::hints& shared = ring_->shared();
     ++room_waiters_;
-    shared.room_wanted.store(1, std::memory_order_seq_cst);
+    // Woken for one place, we would fill it and sleep again: two system calls a task.
+    const std::uint64_t enough = std::max<std::uint64_t>(options_.queue_limit / 4, 1);
+    shared.room_wanted.store(next_position_ - options_.queue_limit + enough,
+                             std::memory_order_seq_cst);
     const std::uint32_t seen = shared.room_made.load(std::memory_order_seq_cst);
     // Once more, now that workers can see that we wait: one may have claimed in between.
     if (!free_position()) {

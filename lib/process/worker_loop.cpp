@@ -271,10 +271,14 @@ void worker_loop::note_sent(std::byte* block) {
     refers_ = true;
 }
 
-void worker_loop::make_room() noexcept {
+void worker_loop::make_room(std::uint64_t claimed) noexcept {
     ring::hints& shared = control_.hints();
     // seq_cst: the host says that it waits, then looks at what is claimed (wait_for_room).
-    if (shared.room_wanted.load(std::memory_order_seq_cst) == 0) return;
+    std::uint64_t wanted = shared.room_wanted.load(std::memory_order_seq_cst);
+    if (wanted == 0 || ring::distance(wanted - 1, claimed) < 0) return;
+    // One of us makes the call, and those who claim before the submitters run make none.
+    if (!shared.room_wanted.compare_exchange_strong(wanted, 0, std::memory_order_seq_cst)) return;
+    base::fail_point::pass("worker.before_room_made");
     shared.room_made.fetch_add(1, std::memory_order_release);
     base::fail_point::pass("worker.before_room_told");
     base::futex_wake(&shared.room_made, base::every_waiter);
@@ -330,7 +334,7 @@ void worker_loop::leave_task(const ring::claimed_task& task) noexcept {
 
 void worker_loop::run_task(const ring::claimed_task& task) {
     base::fail_point::pass("worker.claimed");
-    make_room();
+    make_room(task.position);
     ring::slot& slot = ring_->at(task.position);
     const auto arguments =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));

@@ -85,7 +85,7 @@ class worker_loop {
     void describe_exception(slot_sink& sink);
     void finish(const ring::claimed_task& task, slot_sink& sink, std::uint64_t started,
                 std::uint64_t submitted, bool failed);
-    void make_room() noexcept;
+    void make_room(std::uint64_t claimed) noexcept;
     [[nodiscard]] bool must_leave() const noexcept;
     [[nodiscard]] bool is_called_away() const noexcept;
     void attend();

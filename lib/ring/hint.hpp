@@ -45,9 +45,10 @@ struct alignas(128) hints {
     /// one of low priority may not.
     queue_hint high;
     queue_hint low;
-    /// Submitters that wait for room. The host counts in private and writes 0 or 1.
-    alignas(128) std::atomic<std::uint32_t> room_wanted;
-    /// Bumped by a worker that claims while room is wanted: the submitters' futex.
+    /// Submitters wait for room, and whoever claims the position before this one, or a later one,
+    /// makes enough: it writes 0 and wakes them. 0: nobody waits.
+    alignas(128) std::atomic<std::uint64_t> room_wanted;
+    /// Bumped by who makes room: the submitters' futex.
     std::atomic<std::uint32_t> room_made;
     /// Counts watched tasks that ended: the futex of who waits for any of several.
     std::atomic<std::uint32_t> completions;

@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -184,6 +185,26 @@ TEST_CASE("a full queue fails, runs inline or waits, as chosen") {
         for (auto& result : results) CHECK(result.get() == 1);
         CHECK(pool.stats().inlined == 0);
     }
+}
+
+TEST_CASE("a submitter that waits for room is woken for many tasks at once") {
+    if (test::left_out_inline("a queue, which nothing waits in here")) return;
+    pf::pool pool{{.workers = 1, .queue_limit = 100}};
+    // Longer than a submission, so that the queue is full nearly always.
+    const auto work = [] {
+        const auto end = std::chrono::steady_clock::now() + 20us;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+    };
+    rusage before{};
+    rusage after{};
+    std::vector<pf::future<void>> results;
+    ::getrusage(RUSAGE_THREAD, &before);
+    for (int i = 0; i < 2000; ++i) results.push_back(pool.submit(work));
+    ::getrusage(RUSAGE_THREAD, &after);
+    for (auto& each : results) each.get();
+    // 2000 tasks, 25 at a time, and as often again for whatever else this thread has to wait for.
+    CHECK(after.ru_nvcsw - before.ru_nvcsw <= 2 * 2000 / 25);
 }
 
 TEST_CASE("arguments and results beyond the memory budget are errors, and the pool goes on") {

@@ -186,7 +186,7 @@ inline constexpr lie lies[] = {
     {"tail of the high queue beyond all", "tail of the high queue", [](const grip& g) { g.control.hints().high.tail.store(huge); }},
     {"head and tail of the low queue beyond all", "tail of the low queue", [](const grip& g) { g.control.hints().low.head.store(huge / 3); g.control.hints().low.tail.store(huge); }},
     {"positions in the queues beyond all", "", [](const grip& g) { for (auto& each : g.entries()) each.store(huge); }},
-    {"room is wanted", "hint 'room_wanted'", [](const grip& g) { g.control.hints().room_wanted.store(7); }},
+    {"room is wanted", "hint 'room_wanted'", [](const grip& g) { g.control.hints().room_wanted.store(1u << 30); }},
     {"room was made, and tasks have ended", "", [](const grip& g) { g.control.hints().room_made.store(~0u); g.control.hints().completions.store(~0u); }},
     {"everybody is woken", "", [](const grip& g) { for (unsigned i = 0; i < grip::seats; ++i) g.control.beds()[i].wakes.store(~0u); }},
     // ---- switches
