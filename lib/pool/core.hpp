@@ -13,7 +13,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/clock.hpp"
@@ -25,6 +25,7 @@
 #include "memory/region.hpp"
 #include "pool/damage.hpp"
 #include "pool/function_check.hpp"
+#include "pool/kept_results.hpp"
 #include "pool/task_record.hpp"
 #include "prefork/detail/pool_core.hpp"
 #include "prefork/error.hpp"
@@ -252,7 +253,8 @@ class pool_core {
     void require_host_for(ticket task) const;
     [[nodiscard]] task_record* find(ticket task) noexcept;
     void note_label(const std::string& label, bool failed, std::optional<std::uint64_t> ran);
-    [[nodiscard]] outcome collect(task_record& record, ring::slot_word word);
+    /// Into a new outcome.
+    void collect(task_record& record, ring::slot_word word, outcome& into);
     [[nodiscard]] std::exception_ptr not_a_result(const task_record& record, const char* why,
                                                   std::uint64_t seen);
     void read_result(const task_record& record, ring::slot_word word, outcome& into);
@@ -274,6 +276,7 @@ class pool_core {
                                  const std::stop_token* stop);
     void stop_waiting(ticket task) noexcept;
     void reference_dropped(lock& held) noexcept;
+    void plan_trim() noexcept;
 
     // ---- result_room.cpp
     void make_room_for_results();
@@ -409,9 +412,9 @@ class pool_core {
     std::mutex graveyard_mutex_;
     std::vector<memory::block> graveyard_;  ///< blocks of arrays that nobody refers to any more
 
-    std::vector<task_record> records_;
-    /// Results taken out of the ring before anybody asked, and those of inline runs.
-    std::unordered_map<std::uint64_t, outcome> harvested_;
+    std::vector<task_record> records_;  ///< one a slot
+    std::uint64_t slot_mask_ = 0;       ///< their number, a power of two, minus 1
+    kept_results harvested_;
     std::vector<std::uint64_t> abandoned_;
     std::vector<std::uint64_t> quarantined_;
     std::uint64_t next_position_ = 0;

@@ -133,13 +133,13 @@ outcome pool_core::take(ticket task) {
     outcome result;
     if (task_record* const record = find(task)) {
         const ring::slot_word word = ring_->word(task.position);
-        result = collect(*record, word);
+        collect(*record, word, result);
         // model: take.slot
         free_record(*record, word);
         if (damage_.note_fetched()) wake_monitor();
-    } else if (const auto kept = harvested_.find(task.position); kept != harvested_.end()) {
-        result = std::move(kept->second);
-        harvested_.erase(kept);
+    } else if (auto kept = harvested_.take(task.position)) {
+        result = std::move(*kept);
+        if (harvested_.should_trim()) plan_trim();
     }
     reference_dropped(held);
     return result;
@@ -160,27 +160,25 @@ void pool_core::note_label(const std::string& label, bool failed,
     of.times += one;
 }
 
-outcome pool_core::collect(task_record& record, ring::slot_word word) {
-    outcome result;
+void pool_core::collect(task_record& record, ring::slot_word word, outcome& into) {
     const bool ran = word.state() == ring::state::done;
     if (record.failure) {
-        result.failure_ = std::exchange(record.failure, nullptr);
+        into.failure_ = std::exchange(record.failure, nullptr);
     } else if (ran && is_of(record, word) && word.owner() != 0 &&
                word.owner() <= held_results_.size()) {
-        read_result(record, word, result);
+        read_result(record, word, into);
     } else {
         note_damage("the word of task " + std::to_string(record.position), word.bits());
-        result.failure_ = overwritten(record);
+        into.failure_ = overwritten(record);
     }
     if (record.label) {
         const auto ticks = static_cast<std::uint64_t>(ring_->at(record.position).due);
-        note_label(*record.label, result.failure_ != nullptr,
+        note_label(*record.label, into.failure_ != nullptr,
                    ran ? std::optional{ticks} : std::nullopt);
     }
-    return result;
 }
 
-void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
+inline void pool_core::read_result(const task_record& record, ring::slot_word word, outcome& into) {
     const ring::slot& slot = ring_->at(record.position);
     const auto description =
         ring::description::unpack(slot.description.load(std::memory_order_relaxed));
@@ -306,10 +304,14 @@ void pool_core::free_record(task_record& record, ring::slot_word word) {
     if (--in_ring_ != 0) return;
     // A small budget has no room for pages that might be used again; a large one has, for a while.
     if (arguments_->secured_bytes() > budget_->limit() / 8) arguments_->trim(budget_->limit() / 8);
-    if (trim_at_ == base::never && arguments_->secured_bytes() > most_kept_idle) {
-        trim_at_ = base::monotonic::now() + idle_before_trim;
-        wake_monitor();
-    }
+    if (arguments_->secured_bytes() > most_kept_idle) plan_trim();
+}
+
+void pool_core::plan_trim() noexcept {
+    if (inline_only_) return harvested_.trim();  // nobody is there to do it later
+    if (trim_at_ != base::never) return;
+    trim_at_ = base::monotonic::now() + idle_before_trim;
+    wake_monitor();
 }
 
 void pool_core::end_quarantine() {
@@ -328,10 +330,10 @@ void pool_core::harvest(task_record& record, ring::slot_word word) {
         return;
     }
     // The place first: a result that was taken and can't be kept would be lost.
-    outcome* const place = record.abandoned ? nullptr : &harvested_[record.position];
+    outcome unwanted;
+    outcome& place = record.abandoned ? unwanted : harvested_.place_for(record.position);
     try {
-        outcome result = collect(record, word);
-        if (place != nullptr) *place = std::move(result);
+        collect(record, word, place);
     } catch (...) {
         harvested_.erase(record.position);
         throw;
@@ -383,7 +385,7 @@ void pool_core::abandon(ticket task) noexcept {
     if (task_record* const record = find(task)) {
         const ring::slot_word word = ring_->word(task.position);
         if (word.is_terminal()) {
-            dropped = collect(*record, word);
+            collect(*record, word, dropped);
             free_record(*record, word);
         } else {
             record->abandoned = true;
@@ -393,8 +395,8 @@ void pool_core::abandon(ticket task) noexcept {
                 // Found when the ring comes round, or at the pool's end.
             }
         }
-    } else if (auto kept = harvested_.extract(task.position)) {
-        dropped = std::move(kept.mapped());
+    } else if (auto kept = harvested_.take(task.position)) {
+        dropped = std::move(*kept);
     }
     reference_dropped(held);
 }

@@ -160,7 +160,7 @@ void pool_core::help(ticket task) {
     ++tallies_.inlined;
     inline_runs_.note(0, ran, result.failure_ != nullptr);
     if (record->label) note_label(*record->label, result.failure_ != nullptr, ran);
-    harvested_.emplace(task.position, std::move(result));
+    harvested_.add(task.position, std::move(result));
     free_record(*record, ring_->word(task.position));
 }
 
@@ -177,7 +177,7 @@ ticket pool_core::keep_outcome(outcome&& result, std::uint64_t ran, std::size_t 
     ++tallies_.submitted;
     ++tallies_.inlined;
     inline_runs_.note(0, ran, result.failure_ != nullptr);
-    harvested_.emplace(made.position, std::move(result));
+    harvested_.add(made.position, std::move(result));
     return made;
 }
 

@@ -154,6 +154,7 @@ void pool_core::look_at_everything(lock& held) {
     if (gate_) gate_->sample(now);
     if (now >= trim_at_) {
         if (in_ring_ == 0) arguments_->trim(most_kept_idle);
+        harvested_.trim();
         trim_at_ = base::never;
     }
     for (process::worker_entry& each : roster_.all()) {
