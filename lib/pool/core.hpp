@@ -208,9 +208,12 @@ class pool_core {
     void become_worker();
 
     // ---- submit.cpp
-    void check_open() const;
+    void check_open() const {
+        if (closing_ || !broken_.empty()) throw_not_open();
+    }
+    [[noreturn]] void throw_not_open() const;
     void check_function(const call& what);
-    void check_label(const call_options& how) const;
+    static void check_label(const std::string& label);
     [[nodiscard]] std::optional<std::uint64_t> find_room(lock& held, const call& what,
                                                          const call_options& how,
                                                          memory::block& arguments);
@@ -219,6 +222,7 @@ class pool_core {
     void bury();
     void ask_workers_to_trim(lock& held);
     [[nodiscard]] std::optional<std::uint64_t> acquire_position(lock& held, overflow when_full);
+    [[nodiscard]] bool queue_is_full() noexcept;
     [[nodiscard]] std::optional<std::uint64_t> free_position();
     void wait_for_room(lock& held);
     void wake_room_waiters() noexcept;
@@ -234,7 +238,9 @@ class pool_core {
     [[nodiscard]] ticket run_inline(const call& what, const call_options& how);
     /// An outcome that never was in the ring, of a task that ran for so many ticks.
     [[nodiscard]] ticket keep_outcome(outcome&& result, std::uint64_t ran, std::size_t too_large);
-    [[nodiscard]] std::uint64_t take_numbers(std::uint64_t count);
+    [[nodiscard]] std::uint64_t take_numbers(std::uint64_t count) noexcept {
+        return std::exchange(next_number_, next_number_ + count);
+    }
     void require_budget_for(std::size_t argument_bytes) const;
     template <class Write>
     void call_here(invoker function, std::size_t size, Write write, process::task_context& context,
@@ -245,7 +251,7 @@ class pool_core {
 
     // ---- gather.cpp
     [[nodiscard]] task_record& record_at(std::uint64_t position) noexcept {
-        return records_[position & (records_.size() - 1)];
+        return records_[position & slot_mask_];
     }
     [[nodiscard]] bool is_ready(ticket task);
     [[nodiscard]] bool is_inherited_by_worker() const noexcept;
@@ -425,6 +431,7 @@ class pool_core {
     std::vector<std::atomic<std::uint64_t>> held_results_;  ///< the same, by seat
     unsigned room_waiters_ = 0;
     std::uint64_t next_number_ = 0;
+    std::uint64_t head_seen_ = 0;       ///< the ring's, when it was looked at last
     std::uint64_t oldest_unended_ = 0;  ///< every task before it has ended: poll()
     struct watched_task {
         ticket task;

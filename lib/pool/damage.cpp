@@ -323,7 +323,7 @@ bool pool_core::look_at_words(base::time_point now) {
 void pool_core::look_at_free_slots() {
     for (std::uint64_t i = 0; i < std::min<std::uint64_t>(free_slots_at_a_time, records_.size());
          ++i) {
-        const std::uint64_t at = damage_.next_slot++ & (records_.size() - 1);
+        const std::uint64_t at = damage_.next_slot++ & slot_mask_;
         if (records_[at].in_use) continue;
         std::uint64_t seen = ring_->at(at).word.load(std::memory_order_relaxed);
         const ring::slot_word word{seen};

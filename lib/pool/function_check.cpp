@@ -21,13 +21,11 @@ function_check::function_check() {
         &segments_);
 }
 
-bool function_check::knows(std::uintptr_t code) noexcept {
-    std::uintptr_t& remembered = found_[(code >> 4) % found_.size()];
-    if (code != 0 && remembered == code) return true;
+bool function_check::look_up(std::uintptr_t code) noexcept {
     const bool known = std::any_of(segments_.begin(), segments_.end(), [&](const segment& each) {
         return code >= each.first && code < each.last;
     });
-    if (known) remembered = code;
+    if (known) found_[place_of(code)] = code;
     return known;
 }
 

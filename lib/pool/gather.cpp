@@ -263,7 +263,7 @@ void pool_core::hold_seat(unsigned seat, outcome& by) noexcept {
 
 // ---- slots
 
-bool pool_core::may_be_written(ring::slot_word word) {
+inline bool pool_core::may_be_written(ring::slot_word word) {
     const unsigned owner = word.owner();
     if (word.state() == ring::state::done || owner == 0 || !roster_.is_alive(owner - 1))
         return false;

@@ -56,10 +56,6 @@ std::exception_ptr expired(const std::shared_ptr<const std::string>& label) {
         task_expired("the task" + labelled(label) + " was not started before its deadline"));
 }
 
-std::uint64_t pool_core::take_numbers(std::uint64_t count) {
-    return std::exchange(next_number_, next_number_ + count);
-}
-
 void pool_core::require_budget_for(std::size_t argument_bytes) const {
     if (fits_budget(argument_bytes)) return;
     throw payload_too_large("arguments of " + std::to_string(argument_bytes) +

@@ -226,6 +226,7 @@ void pool_core::make_memory() {
                   ring::sleepers{control_->hints(), control_->beds()});
     arguments_.emplace(*region_, *budget_, seats);
     records_ = std::vector<task_record>(slots);
+    slot_mask_ = slots - 1;
     held_results_ = std::vector<std::atomic<std::uint64_t>>(seats);
     roster_ = process::roster{workers, seats};
     log_.emplace(control_->log_rings(), seats);

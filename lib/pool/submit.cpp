@@ -26,7 +26,7 @@ std::size_t label_size(const std::shared_ptr<const std::string>& label) {
 }  // namespace
 
 ticket pool_core::submit(const call& what, const call_options& how) {
-    check_label(how);
+    if (how.label) check_label(*how.label);
     // A task that uses a pool runs what it submits itself: it can't wait for its own worker.
     if (is_inherited_by_worker()) return run_inline(what, how);
     host_mark_.require(options_.name);
@@ -35,7 +35,7 @@ ticket pool_core::submit(const call& what, const call_options& how) {
     check_open();
     if (inline_only_ || how.here) return held.unlock(), run_inline(what, how);
     check_function(what);
-    sweep_abandoned();
+    if (!abandoned_.empty()) sweep_abandoned();
     std::optional<std::uint64_t> position;
     for (;;) {
         memory::block arguments;
@@ -67,18 +67,17 @@ std::optional<ticket> pool_core::try_submit(const call& what, call_options how) 
     return keep_outcome(std::move(failed), 0, 0);
 }
 
-void pool_core::check_label(const call_options& how) const {
-    if (!how.label || how.label->size() <= longest_label) return;
-    throw std::invalid_argument("prefork::task_options::label has " +
-                                std::to_string(how.label->size()) + " bytes: at most " +
-                                std::to_string(longest_label));
+void pool_core::check_label(const std::string& label) {
+    if (label.size() <= longest_label) return;
+    throw std::invalid_argument("prefork::task_options::label has " + std::to_string(label.size()) +
+                                " bytes: at most " + std::to_string(longest_label));
 }
 
 // A position, and memory for arguments that don't fit into the slot; nothing when the caller is to
 // run the task.
-std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
-                                                  const call_options& how,
-                                                  memory::block& arguments) {
+inline std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
+                                                         const call_options& how,
+                                                         memory::block& arguments) {
     const overflow when_full = overflow_of(how);
     const std::size_t size = label_size(how.label) + what.size;
     if (size > ring::inline_payload_bytes) {
@@ -96,7 +95,7 @@ std::optional<std::uint64_t> pool_core::find_room(lock& held, const call& what,
     return position;
 }
 
-overflow pool_core::overflow_of(const call_options& how) const noexcept {
+inline overflow pool_core::overflow_of(const call_options& how) const noexcept {
     return how.never_waits ? overflow::fail : options_.when_full;
 }
 
@@ -116,8 +115,8 @@ bool pool_core::copy_adopted(lock& held, const call_options& how, std::vector<ad
 }
 
 // False, and nothing is done, when an array has to be copied first.
-bool pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
-                        const memory::block& arguments, std::vector<adopted>& adoptions) {
+inline bool pool_core::publish(std::uint64_t position, const call& what, const call_options& how,
+                               const memory::block& arguments, std::vector<adopted>& adoptions) {
     ring::slot& slot = ring_->at(position);
     task_record& record = record_at(position);
     const std::size_t prefix = label_size(how.label);
@@ -187,18 +186,25 @@ void pool_core::check_function(const call& what) {
         "forked");
 }
 
-void pool_core::check_open() const {
+void pool_core::throw_not_open() const {
     if (!broken_.empty()) throw pool_broken(broken_);
-    if (closing_) throw pool_closed("pool '" + options_.name + "' was shut down");
+    throw pool_closed("pool '" + options_.name + "' was shut down");
 }
 
-std::optional<std::uint64_t> pool_core::free_position() {
-    // The head is a hint, and good enough for a limit that is there to bound memory.
+// The head is a hint, and good enough for a limit that is there to bound memory. Workers write to
+// it with every task, so that its line takes as long to come as a task takes; it is looked at only
+// when the limit seems to be reached.
+inline bool pool_core::queue_is_full() noexcept {
+    if (next_position_ - head_seen_ < options_.queue_limit) return false;
     const std::uint64_t head = ring_->shared().head.load(std::memory_order_relaxed);
-    const auto waiting = ring::distance(head, next_position_);
-    if (waiting > 0 && static_cast<std::uint64_t>(waiting) >= options_.queue_limit)
-        return std::nullopt;
-    for (std::uint64_t tried = 0; tried < records_.size(); ++tried) {
+    const bool is_ahead = ring::distance(next_position_, head) >= 0;
+    head_seen_ = is_ahead ? next_position_ : head;
+    return next_position_ - head_seen_ >= options_.queue_limit;
+}
+
+inline std::optional<std::uint64_t> pool_core::free_position() {
+    if (queue_is_full()) return std::nullopt;
+    for (std::uint64_t tried = 0; tried <= slot_mask_; ++tried) {
         const std::uint64_t position = next_position_ + tried;
         task_record& record = record_at(position);
         // model: submit.find_room
@@ -217,7 +223,7 @@ std::optional<std::uint64_t> pool_core::free_position() {
     return std::nullopt;
 }
 
-std::optional<std::uint64_t> pool_core::acquire_position(lock& held, overflow when_full) {
+inline std::optional<std::uint64_t> pool_core::acquire_position(lock& held, overflow when_full) {
     for (;;) {
         if (const auto position = free_position()) return position;
         switch (when_full) {

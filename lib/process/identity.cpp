@@ -68,8 +68,7 @@ host_mark::~host_mark() {
     ::munmap(const_cast<unsigned char*>(mark_), static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
 }
 
-void host_mark::require(const std::string& pool_name) const {
-    if (is_here()) return;
+void host_mark::throw_wrong_process(const std::string& pool_name) {
     throw wrong_process("pool '" + pool_name +
                         "' was made by the process that this one was forked from");
 }

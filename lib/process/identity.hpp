@@ -29,9 +29,13 @@ class host_mark {
 
     [[nodiscard]] bool is_here() const noexcept { return *mark_ == 1; }
     /// \throws wrong_process unless is_here()
-    void require(const std::string& pool_name) const;
+    void require(const std::string& pool_name) const {
+        if (!is_here()) throw_wrong_process(pool_name);
+    }
 
   private:
+    [[noreturn]] static void throw_wrong_process(const std::string& pool_name);
+
     volatile unsigned char* mark_;  // volatile: the kernel changes it behind the compiler's back
 };
 

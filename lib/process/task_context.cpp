@@ -6,7 +6,8 @@
 namespace prefork::process {
 namespace {
 
-thread_local task_context* current_context = nullptr;
+// As current_exchange (pool/shared_block.cpp).
+[[gnu::tls_model("initial-exec")]] thread_local task_context* current_context = nullptr;
 
 // splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014): every bit
 // of the input changes half of the output's.

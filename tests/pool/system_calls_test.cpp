@@ -39,27 +39,27 @@ void require_counting() {
 
 TEST_CASE("submit() to workers that sleep is one system call, to one that looks for it none") {
     require_counting();
-    check("submit, the worker sleeps", task_cost::of_submit(pf::idle::park), 1, 810);
-    check("submit, the worker looks", task_cost::of_submit(pf::idle::spin), 0, 810);
+    check("submit, the worker sleeps", task_cost::of_submit(pf::idle::park), 1, 654);
+    check("submit, the worker looks", task_cost::of_submit(pf::idle::spin), 0, 530);
 }
 
 TEST_CASE("a result that is there is fetched without a system call") {
     require_counting();
-    check("get, the result is there", task_cost::of_get(), 0, 585);
+    check("get, the result is there", task_cost::of_get(), 0, 459);
 }
 
 TEST_CASE("a burst costs its submitter one system call, however long it is") {
     require_counting();
     constexpr int length = 16;
-    check("submit, sixteen times", task_cost::of_burst(length), 1, length * 716);
+    check("submit, sixteen times", task_cost::of_burst(length), 1, length * 584);
 }
 
 TEST_CASE("a worker that looks for tasks takes and ends one without a system call") {
     require_counting();
-    check("worker, a task that it looks for", task_cost::of_polling_worker(), 0, 565);
+    check("worker, a task that it looks for", task_cost::of_polling_worker(), 0, 552);
 }
 
 TEST_CASE("a worker that sleeps wakes, runs a task and sleeps again with one system call") {
     require_counting();
-    check("worker, from one sleep to the next", task_cost::of_sleeping_worker(), 1, 1105);
+    check("worker, from one sleep to the next", task_cost::of_sleeping_worker(), 1, 1101);
 }
