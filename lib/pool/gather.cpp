@@ -397,6 +397,7 @@ void pool_core::abandon(ticket task) noexcept {
         }
     } else if (auto kept = harvested_.take(task.position)) {
         dropped = std::move(*kept);
+        if (harvested_.should_trim()) plan_trim();
     }
     reference_dropped(held);
 }
