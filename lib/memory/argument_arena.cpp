@@ -1,12 +1,11 @@
 #include "memory/argument_arena.hpp"
 
-#include <cerrno>
-
 namespace prefork::memory {
 
 int argument_arena::secure(std::span<std::byte> bytes) {
-    if (!budget_->take(writer_, bytes.size())) return EDQUOT;
-    const int error = budget_->room().take(bytes.size()) ? region_->secure(bytes) : ENOMEM;
+    if (const int refused = budget_->take_pages(writer_, bytes.size()); refused != 0)
+        return refused;
+    const int error = region_->secure(bytes);
     if (error != 0) budget_->give_back(writer_, bytes.size());
     return error;
 }

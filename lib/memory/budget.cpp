@@ -1,6 +1,7 @@
 #include "memory/budget.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <limits>
 #include <optional>
@@ -18,6 +19,13 @@ bool budget::take(std::size_t writer, std::uint64_t bytes) noexcept {
     if (taken() <= limit_) return true;
     publish(writer, before);
     return false;
+}
+
+int budget::take_pages(std::size_t writer, std::uint64_t bytes) noexcept {
+    if (!take(writer, bytes)) return EDQUOT;
+    if (room_.has(bytes, taken(), base::monotonic::now())) return 0;
+    give_back(writer, bytes);
+    return ENOMEM;
 }
 
 void budget::give_back(std::size_t writer, std::uint64_t bytes) noexcept {

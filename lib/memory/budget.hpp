@@ -33,6 +33,13 @@ class budget {
     /// By the one thread that writes `sums[writer]`. False, and nothing changed, if it would exceed
     /// the limit.
     [[nodiscard]] bool take(std::size_t writer, std::uint64_t bytes) noexcept;
+    /// The same for pages that are to be had at once. 0, or why not: EDQUOT for the limit, ENOMEM
+    /// for the cgroup's.
+    [[nodiscard]] int take_pages(std::size_t writer, std::uint64_t bytes) noexcept;
+    /// Whether the cgroup has room for that much private memory of the host.
+    [[nodiscard]] bool has_private_room(std::uint64_t bytes) noexcept {
+        return room_.has_private(bytes, taken(), base::monotonic::now());
+    }
     /// After the pages are gone, not before.
     void give_back(std::size_t writer, std::uint64_t bytes) noexcept;
     /// By the writer: tells its sum once more, over whatever somebody else has written there.
@@ -48,8 +55,6 @@ class budget {
     void forget(std::size_t writer) noexcept { publish(writer, 0); }
 
     [[nodiscard]] std::uint64_t limit() const noexcept { return limit_; }
-    /// What else pages have to fit into; for each growth beside take(), by the same thread.
-    [[nodiscard]] cgroup_room& room() noexcept { return room_; }
     /// Bytes, over all writers; saturates, because any word may be a lie.
     [[nodiscard]] std::uint64_t taken() const noexcept;
 
@@ -64,7 +69,7 @@ class budget {
     /// Private to this process: true for its own writers, and, in the host, for the dead.
     std::vector<std::uint64_t> own_;
     std::uint64_t limit_;
-    cgroup_room room_;
+    cgroup_room room_;  ///< what pages have to fit into, too
 };
 
 /// Half of what the machine has available and of what every cgroup above us allows, whichever is

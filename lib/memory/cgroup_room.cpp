@@ -12,8 +12,10 @@ namespace prefork::memory {
 namespace {
 
 constexpr std::uint64_t without_end = std::numeric_limits<std::uint64_t>::max();
-// Others grow too between two looks: so much at most is taken on what one of them said.
-constexpr std::uint64_t longest_trust = std::uint64_t{16} << 20;
+// Others grow too between two looks, by memory that nobody tells us of: so much at most is taken on
+// what one of them said, and only so soon after it that looks take a thirtieth of the time.
+constexpr std::uint64_t most_trusted = std::uint64_t{16} << 20;
+constexpr std::chrono::milliseconds longest_trusted{1};
 
 // Nothing where there is no limit: no file, or "max".
 std::optional<std::uint64_t> number_in(const std::string& path) {
@@ -57,19 +59,22 @@ std::uint64_t cgroup_room::now() const {
     return room;
 }
 
-bool cgroup_room::take(std::uint64_t bytes) noexcept {
-    if (bytes > known_) {
-        std::uint64_t room = 0;
-        try {
-            room = now();
-        } catch (const std::bad_alloc&) {
-            return false;
-        }
+bool cgroup_room::has(std::uint64_t bytes, std::uint64_t shared, base::time_point now) noexcept {
+    if (cgroups_.empty() || (shared <= trusted_to_ && now < trusted_until_)) return true;
+    return look(bytes, shared, now);
+}
+
+bool cgroup_room::look(std::uint64_t bytes, std::uint64_t shared, base::time_point now) noexcept {
+    trusted_to_ = 0;
+    try {
+        const std::uint64_t room = this->now();
         if (bytes > room) return false;
-        known_ = bytes + std::min((room - bytes) / 4, longest_trust);
+        trusted_to_ = shared + std::min((room - bytes) / 4, most_trusted);
+        trusted_until_ = room == without_end ? base::time_point::max() : now + longest_trusted;
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
     }
-    known_ -= bytes;
-    return true;
 }
 
 }  // namespace prefork::memory

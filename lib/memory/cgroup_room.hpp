@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/cgroup.hpp"
+#include "base/clock.hpp"
 
 namespace prefork::memory {
 
@@ -21,17 +22,32 @@ class cgroup_room {
     /// Those of this process; `root` is "" outside tests.
     explicit cgroup_room(const std::string& root);
 
-    /// False: bytes for which there is no room now. Nothing needs to be given back: the kernel
-    /// counts.
-    [[nodiscard]] bool take(std::uint64_t bytes) noexcept;
+    /// False: there is no room now for so many bytes of the `shared` ones that all processes of the
+    /// region will then have together. Nothing needs to be given back: the kernel counts.
+    ///
+    /// What one look has found is trusted for a moment, unless the region, by whichever of its
+    /// processes, has grown by a part of it. Two that look at once may both be told yes: a quarter
+    /// of the limit is left for that, too.
+    [[nodiscard]] bool has(std::uint64_t bytes, std::uint64_t shared,
+                           base::time_point now) noexcept;
+    /// The same for bytes that won't be among the shared ones, and always by a look: it is asked
+    /// when room is short.
+    [[nodiscard]] bool has_private(std::uint64_t bytes, std::uint64_t shared,
+                                   base::time_point now) noexcept {
+        return look(bytes, shared, now);
+    }
 
     /// What is left now, by the tightest of them. A quarter of each limit is for what the processes
     /// have of their own: the kernel counts that too, and asks nobody.
     [[nodiscard]] std::uint64_t now() const;
 
   private:
+    bool look(std::uint64_t bytes, std::uint64_t shared, base::time_point now) noexcept;
+
     std::vector<base::cgroup_directory> cgroups_;
-    std::uint64_t known_ = 0;  ///< may be taken without another look
+    // What the last look has found: up to so many shared bytes, and for so long.
+    std::uint64_t trusted_to_ = 0;
+    base::time_point trusted_until_;
 };
 
 }  // namespace prefork::memory

@@ -70,8 +70,9 @@ void result_arena::trim(std::uint64_t keep) {
 }
 
 int result_arena::secure(std::span<std::byte> bytes) {
-    if (!budget_->take(writer_, bytes.size())) return EDQUOT;
-    const int error = budget_->room().take(bytes.size()) ? region::secure_in_worker(bytes) : ENOMEM;
+    if (const int refused = budget_->take_pages(writer_, bytes.size()); refused != 0)
+        return refused;
+    const int error = region::secure_in_worker(bytes);
     if (error != 0) budget_->give_back(writer_, bytes.size());
     return error;
 }

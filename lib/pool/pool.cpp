@@ -207,7 +207,7 @@ void pool_core::make_memory() {
         .seats = seats,
     };
     memory::cgroup_room room{""};
-    if (!room.take(request.control_bytes + request.ring_bytes)) {
+    if (request.control_bytes + request.ring_bytes > room.now()) {
         base::throw_system_error(
             ENOMEM, "a ring of " + std::to_string(slots) + " slots needs " +
                         std::to_string(request.control_bytes + request.ring_bytes) +

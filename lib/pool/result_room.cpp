@@ -23,7 +23,7 @@ void pool_core::make_room_for_results() {
     for (auto& [position, each] : harvested_) {
         if (each.block_ == nullptr || each.is_private() || each.names_arrays_) continue;
         if (each.size_ > budget_->limit() - std::min(budget_->limit(), copied)) continue;
-        if (!budget_->room().take(each.size_)) break;
+        if (!budget_->has_private_room(each.size_)) break;
         auto* const copy = static_cast<std::byte*>(
             ::operator new[](each.size_, std::align_val_t{payload_alignment}, std::nothrow));
         if (copy == nullptr) break;

@@ -62,7 +62,7 @@ TEST_CASE("in a small memory cgroup, a budget of its half is chosen, and more ha
             [&] { pool.submit(same, std::string(33u << 20, 'x')).get_for(60s); },
             {"budget of 33554432"});
         // 48 MiB, as much again for results, and the copies of those that wait.
-        expect(submit_many(pool, 24, 2u << 20) >= 8, "what fits has no result");
+        expect(submit_many(pool, 48, 1u << 20) >= 16, "what fits has no result");
         pf::test::use(pool);
     });
 }
@@ -73,7 +73,7 @@ TEST_CASE("a budget beyond the memory cgroup's limit is no promise: what doesn't
         expect_error<pf::payload_too_large>(
             [&] { static_cast<void>(pool.make_shared_array<char>(100u << 20)); },
             {"104857600", "Cannot allocate memory"});
-        expect(submit_many(pool, 24, 2u << 20) >= 8, "what fits has no result");
+        expect(submit_many(pool, 48, 1u << 20) >= 16, "what fits has no result");
         pf::test::use(pool);
         // Lifted:
         small.limit_memory(512u << 20);

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <random>
 #include <string>
@@ -264,4 +265,21 @@ TEST_CASE("this machine has a budget, of less than its memory") {
     const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     CHECK(default_budget() >= 1u << 20);
     CHECK(default_budget() <= pages * page / 2);
+}
+
+TEST_CASE("pages need room in the budget and in the memory cgroup, and a refusal takes nothing") {
+    const prefork::test::fake_machine machine;
+    machine.v2("/a");
+    machine.write("/sys/fs/cgroup/a/memory.max", "1600\n");
+    machine.write("/sys/fs/cgroup/a/memory.current", "1000\n");
+    std::array<budget::word, 2> sums{};
+    budget of{sums, 1000, prefork::memory::cgroup_room{machine.root()}};
+    CHECK(of.take_pages(0, 1001) == EDQUOT);
+    CHECK(of.take_pages(0, 201) == ENOMEM);
+    CHECK(of.taken() == 0);
+    CHECK(of.take_pages(0, 200) == 0);
+    machine.write("/sys/fs/cgroup/a/memory.current", "1200\n");
+    CHECK(of.take_pages(1, 1) == ENOMEM);
+    CHECK(of.taken() == 200);
+    CHECK_FALSE(of.has_private_room(1));
 }

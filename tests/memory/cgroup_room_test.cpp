@@ -4,10 +4,35 @@
 #include "support/fake_machine.hpp"
 
 using prefork::memory::cgroup_room;
+using namespace std::chrono_literals;
 
 namespace {
 
 constexpr std::uint64_t without_end = ~std::uint64_t{0};
+constexpr prefork::base::time_point start{1h};
+
+/// A cgroup of 1600 bytes.
+class limited {
+  public:
+    explicit limited(std::uint64_t used) {
+        machine_.v2("/a");
+        may_use(1600);
+        uses(used);
+        room_ = cgroup_room{machine_.root()};
+    }
+    void uses(std::uint64_t bytes) const { write("memory.current", std::to_string(bytes)); }
+    void may_use(std::uint64_t bytes) const { write("memory.max", std::to_string(bytes)); }
+    void has_no_limit() const { write("memory.max", "max"); }
+    [[nodiscard]] cgroup_room& room() const { return room_; }
+
+  private:
+    void write(const std::string& file, const std::string& text) const {
+        machine_.write("/sys/fs/cgroup/a/" + file, text + "\n");
+    }
+
+    prefork::test::fake_machine machine_;
+    mutable cgroup_room room_;
+};
 
 }  // namespace
 
@@ -20,7 +45,7 @@ TEST_CASE("room without cgroups, or without a limit in them, has no end") {
     machine.write("/sys/fs/cgroup/a/memory.current", "1000000\n");
     cgroup_room room{machine.root()};
     CHECK(room.now() == without_end);
-    CHECK(room.take(std::uint64_t{1} << 40));
+    CHECK(room.has(std::uint64_t{1} << 40, std::uint64_t{1} << 40, {}));
 }
 
 TEST_CASE("the room is what the tightest cgroup has, but a quarter, its page cache included") {
@@ -43,20 +68,45 @@ TEST_CASE("the room is what the tightest cgroup has, but a quarter, its page cac
     CHECK(cgroup_room{old.root()}.now() == 1600 - 400 - 900);
 }
 
-TEST_CASE("what is taken is looked up again before a quarter of what was left is gone") {
-    const prefork::test::fake_machine machine;
-    machine.v2("/a");
-    machine.write("/sys/fs/cgroup/a/memory.max", "1600\n");
-    machine.write("/sys/fs/cgroup/a/memory.current", "500\n");
-    cgroup_room room{machine.root()};
-    CHECK_FALSE(room.take(701));
-    CHECK(room.take(300));  // 400 left: 100 without a look
-    machine.write("/sys/fs/cgroup/a/memory.current", "1200\n");
-    CHECK(room.take(60));
-    CHECK_FALSE(room.take(41));
-    CHECK(room.take(40));
-    CHECK_FALSE(room.take(1));
-    machine.write("/sys/fs/cgroup/a/memory.max", "3200\n");  // raised
-    CHECK(room.take(1200));
-    CHECK_FALSE(room.take(1201));
+TEST_CASE("what a look has found is trusted until all have grown by a quarter of what was left") {
+    const limited of{500};
+    CHECK_FALSE(of.room().has(701, 701, start));
+    CHECK(of.room().has(300, 300, start));  // 400 left: up to 400 shared ones without a look
+    of.uses(1200);
+    CHECK(of.room().has(60, 360, start));
+    CHECK(of.room().has(40, 400, start));
+    CHECK_FALSE(of.room().has(1, 401, start));
+    CHECK_FALSE(of.room().has(10, 360, start));  // now that it has been looked up
+    of.may_use(3200);
+    CHECK(of.room().has(1200, 1600, start));
+    CHECK_FALSE(of.room().has(1201, 2801, start));
+}
+
+TEST_CASE("what others of the region have taken since the last look needs another one") {
+    const limited of{0};
+    CHECK(of.room().has(400, 400, start));  // 800 left: up to 600
+    of.uses(1200);
+    CHECK(of.room().has(100, 600, start));
+    CHECK_FALSE(of.room().has(100, 1200, start));  // 600 by others
+}
+
+TEST_CASE("what a look has found is not trusted for long, unless there was no limit") {
+    const limited of{0};
+    CHECK(of.room().has(400, 400, start));
+    of.uses(1200);
+    CHECK(of.room().has(100, 500, start + 999us));
+    CHECK_FALSE(of.room().has(100, 500, start + 1ms));
+    of.has_no_limit();
+    CHECK(of.room().has(100, 500, start));
+    of.may_use(1600);
+    CHECK(of.room().has(100, 600, start + 1h));
+}
+
+TEST_CASE("private bytes always need a look, and leave less to trust") {
+    const limited of{400};
+    CHECK(of.room().has_private(400, 400, start));  // 400 left: up to 500
+    of.uses(1200);
+    CHECK(of.room().has(100, 500, start));
+    CHECK_FALSE(of.room().has_private(1, 400, start));
+    CHECK_FALSE(of.room().has(100, 500, start));
 }
