@@ -34,7 +34,8 @@ void pool_core::look_at_memory_of(process::worker_entry& worker) {
     // The run first: what is measured is its own if it still runs afterwards.
     std::uint64_t running = notes.running.load(std::memory_order_acquire);
     const ring::slot_word run{running};
-    worker.memory = process::family_memory(worker.pid);
+    worker.memory = process::family_memory_at_most(worker.pid);
+    if (growth(worker.memory) > limit) worker.memory = process::family_memory(worker.pid);
     if (growth(worker.memory) <= limit) return;
     if (run.bits() == 0) return end_between_tasks(worker);
     if (run.state() == ring::state::lost) return;  // condemned already

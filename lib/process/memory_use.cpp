@@ -29,16 +29,32 @@ std::int64_t start_of(pid_t pid) {
     return ticks;
 }
 
-std::uint64_t family_memory(pid_t pid, int generations, std::int64_t since) {
-    std::uint64_t sum = private_memory(pid);
-    if (generations == 0) return sum;
+std::uint64_t kibibytes_in(const std::string& text, std::string_view label) {
+    const auto at = text.find(label);
+    if (at == std::string::npos) return 0;
+    return std::strtoull(text.c_str() + at + label.size(), nullptr, 10) * 1024;
+}
+
+// Pages that nobody else maps. Of what a child still shares with its parent since the fork, the
+// parent has the pages. The kernel walks through the page tables for it, and has it since 4.14.
+std::uint64_t unshared_memory(pid_t pid) {
+    const std::string text =
+        base::read_small_file("/proc/" + std::to_string(pid) + "/smaps_rollup");
+    const std::uint64_t at_most = private_memory(pid);
+    if (text.empty()) return at_most;
+    return std::min(kibibytes_in(text, "\nPrivate_Dirty:"), at_most);
+}
+
+template <class Measure>
+std::uint64_t children_memory(pid_t pid, Measure measure, std::int64_t since, int generations = 8) {
+    std::uint64_t sum = 0;
     const std::string self = std::to_string(pid);
     std::istringstream children{
         base::read_small_file("/proc/" + self + "/task/" + self + "/children")};
     for (pid_t child = 0; children >> child;) {
-        if (since == 0 || start_of(child) >= since) {
-            sum += family_memory(child, generations - 1, since);
-        }
+        if (start_of(child) < since) continue;
+        sum += measure(child);
+        if (generations > 1) sum += children_memory(child, measure, since, generations - 1);
     }
     return sum;
 }
@@ -55,18 +71,17 @@ std::uint64_t private_memory(pid_t pid) {
 }
 
 std::uint64_t peak_memory(pid_t pid) {
-    constexpr std::string_view line = "VmHWM:";
-    const std::string text = base::read_small_file("/proc/" + std::to_string(pid) + "/status");
-    const auto at = text.find(line);
-    if (at == std::string::npos) return 0;
-    return std::strtoull(text.c_str() + at + line.size(), nullptr, 10) * 1024;
+    return kibibytes_in(base::read_small_file("/proc/" + std::to_string(pid) + "/status"),
+                        "\nVmHWM:");
 }
 
-std::uint64_t family_memory(pid_t pid) { return family_memory(pid, 8, 0); }
+std::uint64_t family_memory_at_most(pid_t pid) {
+    return private_memory(pid) + children_memory(pid, private_memory, 0);
+}
 
 std::uint64_t family_memory(pid_t pid, base::nanoseconds since) {
     const std::int64_t ticks = since.count() / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
-    return family_memory(pid, 8, std::max<std::int64_t>(ticks, 1));
+    return private_memory(pid) + children_memory(pid, unshared_memory, ticks);
 }
 
 base::nanoseconds since_boot() noexcept {

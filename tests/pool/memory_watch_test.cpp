@@ -128,6 +128,23 @@ TEST_CASE("a worker that holds too much between two tasks leaves, and costs none
     CHECK(in.pool.stats().lost_workers == 0);
 }
 
+TEST_CASE("memory that a worker shares with what it forked counts once") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .worker_memory_limit = limit}};
+    const auto family = [] {
+        const std::vector<char> shared(limit / 2, 'x');
+        pid_t children[3];
+        for (pid_t& each : children) {
+            each = ::fork();
+            while (each == 0) ::pause();
+        }
+        nap(400ms);  // four looks
+        for (const pid_t each : children) ::kill(each, SIGKILL);
+        return shared[limit / 4];
+    };
+    CHECK(pool.submit(family).get_for(20s) == 'x');
+}
+
 // The monitor stands still with the pool's lock: nothing is asked of the pool until it is let go.
 
 TEST_CASE(

@@ -15,6 +15,37 @@ namespace {
 
 constexpr std::size_t much = std::size_t{32} << 20;
 
+/// Holds so many bytes of its own from when it is made until it is ended.
+class waiting_child {
+  public:
+    explicit waiting_child(std::size_t bytes) {
+        REQUIRE(::pipe(ready_) == 0);
+        pid_ = prefork::test::fork_child([&] {
+            const std::vector<char> memory(bytes, 'x');
+            static_cast<void>(prefork::base::write_all(ready_[1], "r", 1));
+            for (;;) ::pause();
+            return static_cast<int>(memory.size());
+        });
+        char byte = 0;
+        REQUIRE(::read(ready_[0], &byte, 1) == 1);
+    }
+    ~waiting_child() {
+        for (const int fd : ready_) ::close(fd);
+    }
+    waiting_child(const waiting_child&) = delete;
+    waiting_child& operator=(const waiting_child&) = delete;
+
+    void end() const {
+        ::kill(pid_, SIGKILL);
+        CHECK(prefork::test::wait_for_child(pid_).signal == SIGKILL);
+    }
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
+  private:
+    int ready_[2];
+    pid_t pid_ = 0;
+};
+
 }  // namespace
 
 TEST_CASE("memory that is written counts, and does not when it is given back") {
@@ -30,16 +61,8 @@ TEST_CASE("memory that is written counts, and does not when it is given back") {
 }
 
 TEST_CASE("a family has the memory of its children too") {
-    int ready[2];
-    REQUIRE(::pipe(ready) == 0);
-    const pid_t child = prefork::test::fork_child([&] {
-        const std::vector<char> memory(much, 'x');
-        static_cast<void>(prefork::base::write_all(ready[1], "r", 1));
-        for (;;) ::pause();
-        return static_cast<int>(memory[0]);
-    });
-    char byte = 0;
-    REQUIRE(::read(ready[0], &byte, 1) == 1);
+    const waiting_child child{much};
+    CHECK(family_memory_at_most(::getpid()) >= private_memory(::getpid()) + much);
     CHECK(family_memory(::getpid()) >= private_memory(::getpid()) + much);
     CHECK(family_memory(::getpid(), since_boot() - std::chrono::hours(1)) >=
           private_memory(::getpid()) + much);
@@ -47,8 +70,17 @@ TEST_CASE("a family has the memory of its children too") {
     CHECK(prefork::test::until([] {
         return family_memory(::getpid(), since_boot()) < private_memory(::getpid()) + much;
     }));
-    ::kill(child, SIGKILL);
-    CHECK(prefork::test::wait_for_child(child).signal == SIGKILL);
-    CHECK(private_memory(child) == 0);
-    for (const int fd : ready) ::close(fd);
+    child.end();
+    CHECK(private_memory(child.pid()) == 0);
+}
+
+TEST_CASE("what children share with their parent counts once") {
+    const std::vector<char> memory(much, 'x');
+    const waiting_child one{0};
+    const waiting_child other{0};
+    CHECK(family_memory_at_most(::getpid()) >= private_memory(::getpid()) + 2 * much);
+    CHECK(family_memory(::getpid()) < private_memory(::getpid()) + much);
+    one.end();
+    other.end();
+    CHECK(memory[much / 2] == 'x');
 }
