@@ -224,6 +224,19 @@ class recorded_path {
     }
     [[nodiscard]] std::size_t size() const noexcept { return addresses_.size(); }
 
+    /// After how many instructions there is something to see, from none to all. An instruction that
+    /// repeats itself is stopped after each time, a byte or a word further on: of those the first
+    /// two and the last.
+    [[nodiscard]] std::vector<std::size_t> places() const {
+        std::vector<std::size_t> found;
+        for (std::size_t at = 0; at <= size(); ++at) {
+            const bool repeated = at >= 2 && at < size() && addresses_[at - 2] == addresses_[at] &&
+                                  addresses_[at - 1] == addresses_[at];
+            if (!repeated) found.push_back(at);
+        }
+        return found;
+    }
+
     /// Lets it run `instructions` instructions; false when it ended, or `over()` before that.
     template <class Over>
     bool walk(stepper& process, std::size_t instructions, Over over, bool by_steps = false) const {
