@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,11 @@ class cgroup_room {
         return look(bytes, shared, now);
     }
 
-    /// What is left now, by the tightest of them. A quarter of each limit is for what the processes
-    /// have of their own: the kernel counts that too, and asks nobody.
-    [[nodiscard]] std::uint64_t now() const;
+    /// What is left now, by the tightest of them; at least `enough` where it is more than that. A
+    /// quarter of each limit is for what the processes have of their own: the kernel counts that
+    /// too, and asks nobody.
+    [[nodiscard]] std::uint64_t now(
+        std::uint64_t enough = std::numeric_limits<std::uint64_t>::max()) const;
 
   private:
     bool look(std::uint64_t bytes, std::uint64_t shared, base::time_point now) noexcept;

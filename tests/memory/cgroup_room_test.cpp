@@ -21,6 +21,9 @@ class limited {
         room_ = cgroup_room{machine_.root()};
     }
     void uses(std::uint64_t bytes) const { write("memory.current", std::to_string(bytes)); }
+    void caches(std::uint64_t bytes) const {
+        write("memory.stat", "anon 0\nactive_file " + std::to_string(bytes));
+    }
     void may_use(std::uint64_t bytes) const { write("memory.max", std::to_string(bytes)); }
     void has_no_limit() const { write("memory.max", "max"); }
     [[nodiscard]] cgroup_room& room() const { return room_; }
@@ -46,6 +49,22 @@ TEST_CASE("room without cgroups, or without a limit in them, has no end") {
     cgroup_room room{machine.root()};
     CHECK(room.now() == without_end);
     CHECK(room.has(std::uint64_t{1} << 40, std::uint64_t{1} << 40, {}));
+}
+
+TEST_CASE("of a cgroup with room enough the page cache is not asked for") {
+    const limited of{100};
+    of.caches(50);
+    CHECK(of.room().now() == 1600 - 400 - 50);
+    CHECK(of.room().now(1100) == 1100);
+    CHECK(of.room().now(1101) == 1600 - 400 - 50);
+}
+
+TEST_CASE("the largest number that the kernel has is no limit") {
+    const prefork::test::fake_machine machine;
+    machine.v1_memory("/a");
+    machine.write("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "9223372036854771712\n");
+    machine.write("/sys/fs/cgroup/memory/a/memory.usage_in_bytes", "1000\n");
+    CHECK(cgroup_room{machine.root()}.now() == without_end);
 }
 
 TEST_CASE("the room is what the tightest cgroup has, but a quarter, its page cache included") {
