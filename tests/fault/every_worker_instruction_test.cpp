@@ -4,7 +4,6 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <future>
@@ -20,6 +19,7 @@
 #include "support/leaks.hpp"
 #include "support/log_lines.hpp"
 #include "support/process_family.hpp"
+#include "support/sanitizer.hpp"
 #include "support/stepper.hpp"
 #include "support/steps.hpp"
 
@@ -345,7 +345,7 @@ pf::pool_options parked(unsigned workers = 1) {
 
 /// The longest ways take minutes with a sanitizer.
 bool left_out_sanitized() {
-    if (std::getenv("PREFORK_SANITIZED") == nullptr) return false;
+    if (!pf::test::sanitized()) return false;
     std::puts("left out with a sanitizer: too many instructions");
     return true;
 }

@@ -9,13 +9,13 @@
 
 #include <csignal>
 #include <cstddef>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
 #include "support/own_cgroup.hpp"
+#include "support/sanitizer.hpp"
 #include "support/surroundings.hpp"
 
 // docs/surroundings.md, "limits": an error that names what is missing, and recovery once it is
@@ -168,7 +168,7 @@ TEST_CASE("a user's limit of processes, reached while a worker is replaced, cost
 // ---- sizes
 
 TEST_CASE("with a limit on address space, a pool reserves less of it") {
-    if (std::getenv("PREFORK_SANITIZED") != nullptr) return;  // whose shadow has 20 TiB
+    if (pf::test::sanitized()) return;  // whose shadow has 20 TiB
     CHECK(in_surroundings([] {
               limit(RLIMIT_AS, 1u << 30);
               use_a_pool();

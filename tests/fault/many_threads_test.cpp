@@ -1,11 +1,11 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/sanitizer.hpp"
 #include "support/surroundings.hpp"
 
 // docs/surroundings.md, "threads": many more than there are workers, slots or CPUs.
@@ -44,7 +44,7 @@ void* submit_all(void* argument) {
 }
 
 /// With a sanitizer, whose threads are ten times as dear, 100.
-int thread_count() { return std::getenv("PREFORK_SANITIZED") == nullptr ? 1000 : 100; }
+int thread_count() { return pf::test::sanitized() ? 100 : 1000; }
 
 void submit_from_all(shared_by_all& all) {
     pthread_attr_t small;

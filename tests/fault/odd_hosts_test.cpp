@@ -18,6 +18,7 @@
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
 #include "support/own_cgroup.hpp"
+#include "support/sanitizer.hpp"
 #include "support/surroundings.hpp"
 
 // docs/surroundings.md, "the host itself": what a program may have done to itself before it makes a
@@ -122,7 +123,7 @@ TEST_CASE("a host may be set up in any way, and its pool works and leaves nothin
 
 TEST_CASE(
     "a host that has locked all its memory, now and in future, doesn't lock what it reserves") {
-    if (std::getenv("PREFORK_SANITIZED") != nullptr) return;  // whose shadow has 20 TiB
+    if (pf::test::sanitized()) return;  // whose shadow has 20 TiB
     using pf::test::own_cgroup;
     // Where it would be ended, were it wrong, and not the machine.
     pf::test::with_cgroup("memory", own_cgroup::memory_limit, [](const own_cgroup& small) {

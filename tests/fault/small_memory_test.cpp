@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <csignal>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/own_cgroup.hpp"
+#include "support/sanitizer.hpp"
 #include "support/surroundings.hpp"
 
 // docs/surroundings.md, "memory": less of it than is asked for. Running out is an error, or a wait,
@@ -26,7 +26,7 @@ std::string same(const std::string& text) { return text; }
 template <class Body>
 void in_memory_of(std::uint64_t bytes, Body body) {
     // A sanitizer's own memory would count as well.
-    if (std::getenv("PREFORK_SANITIZED") != nullptr) return;
+    if (pf::test::sanitized()) return;
     pf::test::with_cgroup("memory", own_cgroup::memory_limit, [&](const own_cgroup& small) {
         small.limit_memory(bytes);
         CHECK(in_surroundings([&] {

@@ -5,12 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <sstream>
 #include <string>
 
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/sanitizer.hpp"
 #include "support/surroundings.hpp"
 
 // docs/surroundings.md, "files and namespaces": what a container or a sandbox may lack.
@@ -56,7 +56,7 @@ void as_pid_one(Body body) {
 
 /// A sanitizer ends the process by itself where it finds no /proc, and so tells another end of a
 /// worker than the crash was.
-bool needs_proc_itself() { return std::getenv("PREFORK_SANITIZED") != nullptr; }
+bool needs_proc_itself() { return pf::test::sanitized(); }
 
 }  // namespace
 

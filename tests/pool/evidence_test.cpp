@@ -17,6 +17,7 @@
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
 #include "support/leaks.hpp"
+#include "support/sanitizer.hpp"
 
 // What an error says of each way in which a task can be lost (design.md §6).
 
@@ -25,7 +26,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-const bool sanitized = std::getenv("PREFORK_SANITIZED") != nullptr;
+const bool sanitized = pf::test::sanitized();
 
 template <class T>
 __attribute__((noinline)) void keep(T& value) {
@@ -134,8 +135,7 @@ TEST_CASE("each crash is told with its signal and the function that it was in") 
         CHECK(e.signal() == each.signal);
         CHECK(e.killed_by() == pf::killer::none);
         // A sanitizer puts functions of the program before those of the C library.
-        const bool wrapped = std::getenv("PREFORK_SANITIZED") != nullptr &&
-                             std::string_view{each.in} == "in_library(";
+        const bool wrapped = sanitized && std::string_view{each.in} == "in_library(";
         if (!wrapped) CHECK(contains(e.what(), each.in));
         CHECK(contains(e.stack_trace(), each.in));
         CHECK(e.memory() > 0);

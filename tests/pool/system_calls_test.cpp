@@ -1,8 +1,8 @@
 #include <cstdio>
-#include <cstdlib>
 
 #include "prefork/prefork.hpp"
 #include "support/catch.hpp"
+#include "support/sanitizer.hpp"
 #include "support/task_cost.hpp"
 
 // What a task costs its caller and its worker; bench/task_cost_bench.cpp shows the same figures.
@@ -29,7 +29,7 @@ void check(const char* what, cost counted, unsigned system_calls, unsigned instr
 /// Ends the program as skipped where nothing can be counted.
 void require_counting() {
     pf::test::require_stepping();
-    if (std::getenv("PREFORK_SANITIZED") == nullptr) return;
+    if (!pf::test::sanitized()) return;
     std::puts("left out with a sanitizer: its instructions are not ours");
     std::fflush(stdout);
     ::_exit(77);

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <stop_token>
@@ -17,6 +16,7 @@
 #include "base/fail_point.hpp"
 #include "process/host.hpp"
 #include "support/catch.hpp"
+#include "support/sanitizer.hpp"
 #include "support/until.hpp"
 
 using namespace prefork;
@@ -100,10 +100,7 @@ TEST_CASE("a host that is a subreaper with threads is left no zombie") {
 }
 
 TEST_CASE("a server made while eight threads allocate has a heap that works") {
-    // AddressSanitizer's own allocator takes no lock around fork() before LLVM 18
-    // (github.com/llvm/llvm-project/pull/75290): a worker would wait for one that a thread of the
-    // host held.
-    if (std::getenv("PREFORK_SANITIZED") != nullptr) return;
+    if (prefork::test::fork_loses_heap_locks()) return;
     CHECK(in_new_process([] {
               std::vector<std::jthread> hammers;
               for (int i = 0; i < 8; ++i) {

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "support/sanitizer.hpp"
+
 namespace prefork::test {
 
 /// All of it, by `tools/test --exhaustive`; else a sample.
@@ -20,7 +22,7 @@ namespace prefork::test {
     std::vector<std::size_t> steps(length + 1);
     std::iota(steps.begin(), steps.end(), std::size_t{0});
     // A sanitizer makes each way some ten times as long.
-    if (std::getenv("PREFORK_SANITIZED") != nullptr) sample = (sample + 3) / 4;
+    if (sanitized()) sample = (sample + 3) / 4;
     if (exhaustive() || length <= sample) return steps;
     static const unsigned seed = [] {
         const char* const given = std::getenv("PREFORK_SEED");
