@@ -17,6 +17,10 @@ namespace prefork {
 struct group_options {
     /// Per usable CPU; above it, strictly, the group's tasks run in the caller. Unset: the pool's.
     std::optional<double> max_load_average = std::nullopt;
+    /// While get() waits, the caller runs tasks too, that no worker has begun: the last ones first.
+    /// Isolation is given up for those: its own life is then at stake, and get_for() waits for the
+    /// one that it runs.
+    bool caller_helps = false;
 };
 
 /// Many tasks whose results are wanted together, in the order of submission. The gate is asked
@@ -27,7 +31,9 @@ class task_group {
   public:
     /// \throws std::invalid_argument
     explicit task_group(pool& workers, const group_options& options = {})
-        : view_(workers.view()), core_(&detail::core_of(workers)) {
+        : view_(workers.view()),
+          core_(&detail::core_of(workers)),
+          caller_helps_(options.caller_helps) {
         const double* const limit = options.max_load_average ? &*options.max_load_average : nullptr;
         ran_inline_ = !detail::gate_open(*core_, limit);
         detail::call_options how = detail::options_of(*core_);
@@ -53,6 +59,7 @@ class task_group {
     auto get() {
         const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
+        help(detail::time_point::max());
         for (const auto& task : tasks_) task.wait();
         return collect();
     }
@@ -62,6 +69,7 @@ class task_group {
         const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
         const detail::time_point end = detail::deadline_in(bound);
+        help(end);
         for (const auto& task : tasks_) {
             if (!task.wait_until(end)) detail::throw_wait_timeout(detail::saturated(bound));
         }
@@ -73,6 +81,14 @@ class task_group {
     [[nodiscard]] bool ran_inline() const noexcept { return ran_inline_; }
 
   private:
+    // From the end: the workers come from the front.
+    void help(detail::time_point end) {
+        if (!caller_helps_) return;
+        for (std::size_t i = tasks_.size(); i > 0 && detail::time_point::clock::now() < end; --i) {
+            detail::help(*core_, detail::future_access::task_of(tasks_[i - 1]).task);
+        }
+    }
+
     auto collect() {
         collected_ = true;
         std::vector<future<T>> tasks = std::exchange(tasks_, {});
@@ -89,6 +105,7 @@ class task_group {
     basic_view<codec::automatic_t> view_;
     detail::pool_core* core_;
     std::vector<future<T>> tasks_;
+    bool caller_helps_ = false;
     bool ran_inline_ = false;
     bool collected_ = false;
     detail::one_thread user_;

@@ -46,6 +46,41 @@ TEST_CASE("a caller that helps does all the work when no worker is there to do i
     stuck.cancel();
 }
 
+TEST_CASE("a group's caller that helps does all the work when no worker is there to do it") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .grace = 0ms}};
+    auto stuck = pool.submit([] { ::pause(); });
+    pf::task_group<pid_t> group{pool, {.caller_helps = true}};
+    for (int i = 0; i < 100; ++i) group.run(where, i);
+    const auto pids = group.get_for(20s);
+    CHECK(std::count(pids.begin(), pids.end(), ::getpid()) == 100);
+    CHECK_FALSE(group.ran_inline());
+    stuck.cancel();
+}
+
+TEST_CASE("a group's caller helps only as long as it may wait, and again when it asks again") {
+    const pf::test::leaks none_left;
+    pf::pool pool{{.workers = 1, .grace = 0ms}};
+    auto stuck = pool.submit([] { ::pause(); });
+    pf::task_group<pid_t> group{pool, {.caller_helps = true}};
+    for (int i = 0; i < 3; ++i) group.run(where, i);
+    CHECK_THROWS_AS(group.get_for(0s), pf::wait_timeout);
+    CHECK(pool.stats().inlined == 0);
+    CHECK(group.get() == std::vector<pid_t>(3, ::getpid()));
+    CHECK(pool.stats().inlined == 3);
+    stuck.cancel();
+}
+
+TEST_CASE("errors of a group don't tell that the caller helped: the first in order is thrown") {
+    pf::pool pool{{.workers = 1, .grace = 0ms}};
+    auto stuck = pool.submit([] { ::pause(); });
+    pf::task_group<int> group{pool, {.caller_helps = true}};
+    for (const int each : {1, 7, 2}) group.run(refuse_seven, each);
+    group.run([](int) -> int { throw std::runtime_error("later"); }, 3);
+    CHECK_THROWS_WITH(group.get(), "seven");
+    stuck.cancel();
+}
+
 TEST_CASE("results and errors of a map don't tell that the caller helped") {
     for (const bool helps : {false, true}) {
         pf::pool pool{{.workers = 2}};
