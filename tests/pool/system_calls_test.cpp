@@ -63,3 +63,12 @@ TEST_CASE("a worker that sleeps wakes, runs a task and sleeps again with one sys
     require_counting();
     check("worker, from one sleep to the next", task_cost::of_sleeping_worker(), 1, 1101);
 }
+
+TEST_CASE("a task writes so many cache lines of shared memory, and no more") {
+    const auto lines = task_cost::of_lines();
+    std::printf("cache lines: submit %zu, worker %zu, get %zu\n", lines.by_submit, lines.by_worker,
+                lines.by_get);
+    CHECK(lines.by_submit <= 3);  // the slot's two, and the tail
+    CHECK(lines.by_worker <= 5);  // the slot's first, the head, and its journal
+    CHECK(lines.by_get <= 1);
+}

@@ -12,6 +12,7 @@
 #include "prefork/prefork.hpp"
 #include "support/in_child.hpp"
 #include "support/process_family.hpp"
+#include "support/shared_lines.hpp"
 #include "support/stepper.hpp"
 
 // What a task costs in instructions and system calls, counted by stepping through them: no profiler
@@ -177,6 +178,39 @@ inline cost of_sleeping_worker() {
     require(task.ready(), "the task has not ended");
     ++counted.system_calls;  // the sleep that it is about to begin
     return counted;
+}
+
+/// Of the region, by whom.
+struct written_lines {
+    std::size_t by_submit = 0;
+    std::size_t by_worker = 0;
+    std::size_t by_get = 0;
+};
+
+/// By one task, from when its worker looks for tasks to when it looks again.
+inline written_lines of_lines() {
+    pool workers{one_worker(idle::spin)};
+    const pid_t pid = workers.submit([] { return ::getpid(); }).get();
+    written_lines least{~std::size_t{0}, ~std::size_t{0}, ~std::size_t{0}};
+    for (int round = 0; round < 2 * rounds; ++round) {
+        ::kill(pid, SIGSTOP);
+        require(until([&] { return state_of(pid) == 'T'; }), "the worker does not stop");
+        const shared_lines first;
+        auto task = workers.submit(nothing);
+        const shared_lines sent;
+        ::kill(pid, SIGCONT);
+        require(until([&] { return task.ready(); }), "the task does not end");
+        ::kill(pid, SIGSTOP);
+        require(until([&] { return state_of(pid) == 'T'; }), "the worker does not stop");
+        const shared_lines ended;
+        task.get();
+        const shared_lines last;
+        ::kill(pid, SIGCONT);
+        least.by_submit = std::min(least.by_submit, sent.changed_since(first));
+        least.by_worker = std::min(least.by_worker, ended.changed_since(sent));
+        least.by_get = std::min(least.by_get, last.changed_since(ended));
+    }
+    return least;
 }
 
 }  // namespace task_cost
