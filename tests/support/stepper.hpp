@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/system_call.hpp"
+#include "support/process_family.hpp"
 #include "support/until.hpp"
 
 // A process that runs one machine instruction at a time (ptrace(2)), so that a test can end it
@@ -46,6 +47,25 @@ inline void require_stepping() {
     std::fflush(stdout);  // _exit() would not
     ::_exit(77);
 }
+
+/// Whether a process has slept for a while. It may be asked as often as one likes: it looks once a
+/// millisecond.
+class sleep_watch {
+  public:
+    explicit sleep_watch(pid_t pid) : pid_(pid) {}
+    [[nodiscard]] bool sleeps() {
+        const auto now = std::chrono::steady_clock::now();
+        if (now < next_look_) return false;
+        next_look_ = now + std::chrono::milliseconds(1);
+        if (state_of(pid_) != 'S') asleep_looks_ = 0;
+        return ++asleep_looks_ > 20;
+    }
+
+  private:
+    pid_t pid_;
+    std::chrono::steady_clock::time_point next_look_{};
+    int asleep_looks_ = 0;
+};
 
 /// Stops `pid`, whoever's child it is, and lets it go again in the end. One thread.
 class stepper {
@@ -105,14 +125,14 @@ class stepper {
     }
 
     /// Runs until the instruction at `target` is the next for the `hits`th time; false when it
-    /// ended, or has not come there within `bound`.
+    /// ended, fell asleep, or has not come there within `bound`.
     bool run_to(std::uint64_t target, unsigned hits, std::chrono::milliseconds bound) {
         const std::uint64_t before = text(target);
         const std::uint64_t with_breakpoint = (before & ~std::uint64_t{0xff}) | breakpoint;
         for (;;) {
             if (::ptrace(PTRACE_POKETEXT, pid_, target, with_breakpoint) != 0) return false;
             resume(PTRACE_CONT);
-            const bool came = wait(bound) && address() == target + 1;
+            const bool came = wait(bound, true) && address() == target + 1;
             if (!ended_) ::ptrace(PTRACE_POKETEXT, pid_, target, before);
             if (!came) return false;
             poke(offsetof(user_regs_struct, rip), target);
@@ -169,14 +189,18 @@ class stepper {
         }
         return note(status);
     }
-    bool wait(std::chrono::milliseconds bound) {
+    bool wait(std::chrono::milliseconds bound, bool awake = false) {
         int status = 0;
+        sleep_watch watch{pid_};
+        bool stopped = false;
         // ECHILD: it has ended, and another thread of ours has reaped it.
-        const auto stopped = [&] {
+        const auto over = [&] {
             const pid_t found = ::waitpid(pid_, &status, __WALL | WNOHANG);
-            return found == pid_ || (found < 0 && errno == ECHILD);
+            stopped = found == pid_ || (found < 0 && errno == ECHILD);
+            return stopped || (awake && watch.sleeps());
         };
-        if (until(stopped, bound)) return note(status);
+        static_cast<void>(until(over, bound));
+        if (stopped) return note(status);
         interrupt();
         return false;
     }
