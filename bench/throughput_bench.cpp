@@ -36,6 +36,14 @@ BENCHMARK(gathered)
     ->Threads(1)
     ->Threads(4)
     ->UseRealTime();
+// More workers than CPUs only get in each other's way: how much.
+BENCHMARK(gathered)
+    ->Name("gathered_by_many")
+    ->Setup(make_pool)
+    ->Teardown(end_pool)
+    ->ArgNames({"tasks", "workers"})
+    ->ArgsProduct({{100'000}, {2, 4, 8, 16, 32, 64}})
+    ->UseRealTime();
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -60,7 +61,6 @@ class task_group {
         const detail::one_thread::call here{user_};
         if (collected_) detail::throw_group_collected();
         help(detail::time_point::max());
-        for (const auto& task : tasks_) task.wait();
         return collect();
     }
     /// As get(). \throws wait_timeout after `bound`; the tasks go on, and get() may be tried again
@@ -89,17 +89,31 @@ class task_group {
         }
     }
 
+    // One pass: each result makes room for the next, and is looked at once. An error waits until
+    // all have ended.
     auto collect() {
         collected_ = true;
         std::vector<future<T>> tasks = std::exchange(tasks_, {});
-        if constexpr (std::is_void_v<T>) {
-            for (auto& task : tasks) task.get();
-        } else {
-            std::vector<T> results;
-            results.reserve(tasks.size());
-            for (auto& task : tasks) results.push_back(task.get());
-            return results;
+        std::vector<std::conditional_t<std::is_void_v<T>, char, T>> results;
+        if constexpr (!std::is_void_v<T>) results.reserve(tasks.size());
+        std::exception_ptr failure;
+        for (auto& task : tasks) {
+            if (failure) {
+                task.wait();
+                continue;
+            }
+            try {
+                if constexpr (std::is_void_v<T>) {
+                    task.get();
+                } else {
+                    results.push_back(task.get());
+                }
+            } catch (...) {
+                failure = std::current_exception();
+            }
         }
+        if (failure) std::rethrow_exception(failure);
+        if constexpr (!std::is_void_v<T>) return results;
     }
 
     basic_view<codec::automatic_t> view_;
